@@ -1,0 +1,76 @@
+"""What passes between the chain and a stage: a `Job` goes in, a `Result` comes out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetune.recipe.types import Base, Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRef:
+    """A model to open: a base, and the adapter on it if there is one."""
+
+    base: Base
+    adapter: Path | None = None
+
+    def to_json(self, folder: Path) -> dict[str, Any]:
+        """As plain data; paths below `folder` become relative, so that a run can be moved."""
+        base = asdict(self.base)
+        base["model"] = _shorten(base["model"], folder)
+        adapter = _shorten(str(self.adapter), folder) if self.adapter else None
+        return {"base": base, "adapter": adapter}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], folder: Path) -> ModelRef:
+        """The inverse of `to_json` for a run that lies in `folder` now."""
+        base = dict(data["base"])
+        base["model"] = _lengthen(base["model"], folder)
+        if base["tokenizer"]:
+            base["tokenizer"] = Tokenizer(**base["tokenizer"])
+        adapter = _lengthen(data["adapter"], folder)
+        return cls(base=Base(**base), adapter=Path(adapter) if adapter else None)
+
+
+def _shorten(path: str | None, folder: Path) -> str | None:
+    if path and Path(path).is_relative_to(folder):
+        return f"run:{Path(path).relative_to(folder)}"
+    return path
+
+
+def _lengthen(path: str | None, folder: Path) -> str | None:
+    if path and path.startswith("run:"):
+        return str(folder / path.removeprefix("run:"))
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything a stage may know beside its own settings.
+
+    `out` is the stage's own folder, absolute, and may hold checkpoints of an interrupted run.
+    `models` maps `base` and the names of earlier stages to their models (for `evaluate`).
+    """
+
+    name: str
+    out: Path
+    seed: int
+    model: ModelRef
+    models: dict[str, ModelRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a stage leaves for the record, the stages after it and the closing table.
+
+    `facts` are small plain values shown under the stage's name (loss, rows, differences);
+    `scores` is {model: {"task metric": value}} for the closing table.
+    `warnings` are sentences shown again in the closing lines.
+    """
+
+    model: ModelRef | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

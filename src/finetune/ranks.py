@@ -1,0 +1,20 @@
+"""Which of the launched processes this is; read from the launcher's environment, no torch."""
+
+from __future__ import annotations
+
+import os
+
+
+def rank() -> int:
+    """Position of this process among all that the launcher started (0 without a launcher)."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes the launcher started (1 without a launcher)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this process speaks and writes for all."""
+    return rank() == 0

@@ -1,0 +1,148 @@
+"""What a recipe says, as plain types: read, checked and handed to the stages.
+
+`Settings` blocks carry the name of what they fill and take that class's own field names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+Settings = dict[str, Any]
+
+
+def fills(*classes: str) -> dict[str, tuple[str, ...]]:
+    """Metadata of a field whose keys are those of the library classes named."""
+    return {"fills": classes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenizer:
+    """A byte-level BPE tokenizer trained on the data of the first stage."""
+
+    vocab_size: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The model a chain starts from: `model` (weights that exist) or `config` (random weights)."""
+
+    model: str | None = None  # a built-in name, a folder, or a hub id
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: Settings | None = field(default=None, metadata=fills("BitsAndBytesConfig"))
+    chat_template: Literal["mistral", "chatml", "plain"] | None = None  # None: the model's own
+    config: Settings | None = None  # `model_type` and fields of that architecture's config class
+    tokenizer: Tokenizer | None = None  # with `config` only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Rows: a task's own data, an embedded sample, or a file, folder or hub id."""
+
+    task: Literal["samsum", "text_to_sql"] | None = None
+    sample: Literal["samsum_preferences", "corpus"] | None = None
+    path: str | None = None  # with `task`: a file in that task's layout
+    revision: str | None = None
+    split: str = "train"
+    rows: int | None = None  # the first so many rows
+    columns: dict[str, str] = field(default_factory=dict)  # {name we use: name in the file}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What all stages have; `name` is the kind unless a kind stands twice."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int]  # raised when the stage's own code would give another result
+
+    name: str
+    from_: str | None = None  # the stage whose model this one starts from; None: the one before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Stage):
+    """Next-token training of all weights on plain text."""
+
+    kind: ClassVar[str] = "pretrain"
+    version: ClassVar[int] = 1
+
+    data: Data
+    batch_size: int = 32
+    train: Settings = field(default_factory=dict, metadata=fills("SFTConfig"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft(Stage):
+    """Supervised fine-tuning; without `lora` all weights are trained."""
+
+    kind: ClassVar[str] = "sft"
+    version: ClassVar[int] = 1
+
+    data: Data
+    lora: Settings | None = field(default=None, metadata=fills("LoraConfig"))
+    batch_size: int = 32
+    train: Settings = field(default_factory=dict, metadata=fills("SFTConfig"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dpo(Stage):
+    """Preference optimisation; continues the adapter before it, frozen copy as reference."""
+
+    kind: ClassVar[str] = "dpo"
+    version: ClassVar[int] = 1
+
+    data: Data
+    lora: Settings | None = field(default=None, metadata=fills("LoraConfig"))
+    batch_size: int = 32
+    train: Settings = field(default_factory=dict, metadata=fills("DPOConfig"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One task to score models on; `name` heads its columns in the table."""
+
+    task: Literal["samsum", "text_to_sql", "loss", "preference"]
+    name: str = ""  # filled with the task's name when empty
+    data: Data | None = None  # None: the task's own test split
+    rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Stage):
+    """Scores of several models on the same rows."""
+
+    kind: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+
+    tasks: tuple[Score, ...]
+    models: tuple[str, ...] = ()  # `base` and stage names; empty: base and every stage before
+    generation: Settings = field(default_factory=dict, metadata=fills("GenerationConfig"))
+    batch_size: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge(Stage):
+    """The adapter folded into the base's weights, the difference measured on logits."""
+
+    kind: ClassVar[str] = "merge"
+    version: ClassVar[int] = 1
+
+    onto: Literal["full_precision", "dequantized"] = "dequantized"
+    tolerance: float | None = None  # largest logit difference allowed; None: report it only
+
+
+STAGES: dict[str, type[Stage]] = {
+    stage.kind: stage for stage in (Pretrain, Sft, Dpo, Evaluate, Merge)
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One chain of stages from a base to what leaves it."""
+
+    name: str
+    base: Base
+    stages: tuple[Stage, ...]
+    seed: int = 42
+    output_dir: str = ""  # filled with runs/<name> when empty
