@@ -1,0 +1,29 @@
+"""What the package brings along: small bases, samples and the shipped recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+BASES = ("tiny-mistral", "tiny-mpt")
+
+
+def base_folder(name: str) -> Path | None:
+    """Folder of a built-in base, None when `name` is not one."""
+    return ASSETS / "bases" / name if name in BASES else None
+
+
+def sample_files(name: str, split: str) -> tuple[Path, ...]:
+    """Files of one split of an embedded sample; empty when it has no such split."""
+    return tuple(sorted((ASSETS / "samples" / name).glob(f"{split}.jsonl*")))
+
+
+def sample_splits(name: str) -> list[str]:
+    """Splits that an embedded sample has."""
+    return sorted(p.name.split(".")[0] for p in (ASSETS / "samples" / name).glob("*.jsonl*"))
+
+
+def recipe_folder() -> Path:
+    """The shipped recipes: in the wheel beside the package, in a checkout at the top."""
+    installed = ASSETS / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
