@@ -1,1 +1,1 @@
-"""models."""
+"""Bases, tokenizers, quantisation and adapters: how a `ModelRef` becomes a model in memory."""

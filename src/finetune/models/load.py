@@ -1,0 +1,108 @@
+"""A `ModelRef` opened: the base in its number format, quantised if asked, its adapter on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, set_seed
+from transformers.utils import logging
+
+from finetune.errors import FinetuneError
+from finetune.job import ModelRef
+from finetune.models.hardware import device, dtype
+from finetune.models.tokenizers import source
+from finetune.recipe.types import Base, Settings
+
+logging.disable_progress_bar()
+
+
+def open_base(base: Base) -> Any:
+    """The base alone, on this rank's device, in evaluation mode.
+
+    Raises:
+        FinetuneError: transformers cannot load it; its own reason stands in the message.
+    """
+    quantization = quantization_config(base)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source(base),
+            revision=base.revision,
+            dtype=dtype(base.dtype),
+            quantization_config=quantization,
+            device_map={"": device()} if quantization else None,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise FinetuneError(
+            f"the base cannot be loaded: {_reason(error)}",
+            where=str(base.model),
+            remedy="Give base.model a built-in name, a folder that save_pretrained wrote "
+            "(safetensors), or a hub id.",
+        ) from error
+    return (model if quantization else model.to(device())).eval()
+
+
+def new_base(base: Base, vocab_size: int, seed: int) -> Any:
+    """A base of random weights in the shape of `base.config`.
+
+    Raises:
+        FinetuneError: the architecture's config class refuses the fields.
+    """
+    fields = dict(base.config or {})
+    kind = fields.pop("model_type")
+    try:
+        config = AutoConfig.for_model(kind, vocab_size=vocab_size, **fields)
+        set_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype(base.dtype))
+    except Exception as error:
+        raise FinetuneError(
+            f"no model of this shape can be made: {_reason(error)}", where="base.config"
+        ) from error
+    return model.to(device())
+
+
+def open_model(ref: ModelRef, *, trainable: bool = False) -> Any:
+    """The base with the reference's adapter on it, if it has one."""
+    model = open_base(ref.base)
+    if ref.adapter is None:
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(ref.adapter), is_trainable=trainable)
+
+
+def quantization_config(base: Base) -> BitsAndBytesConfig | None:
+    """The library's own config; computing in the base's format unless the recipe says otherwise."""
+    if not base.quantization:
+        return None
+    settings: Settings = dict(base.quantization)
+    if settings.get("load_in_4bit"):
+        settings.setdefault("bnb_4bit_compute_dtype", dtype(base.dtype))
+    return BitsAndBytesConfig(**settings)
+
+
+def context_length(model: Any) -> int | None:
+    """Most positions the architecture takes; None when its config names no bound."""
+    config = model.config
+    names = ("max_position_embeddings", "max_seq_len", "n_positions")
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
+
+
+def parameter_count(model: Any, *, trainable: bool = False) -> int:
+    """Parameters of a model; a 4-bit one counts what its packed bytes stand for."""
+    if trainable:
+        return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return int(model.num_parameters())
+
+
+def free_memory() -> None:
+    """Give back what a closed model held on the accelerator."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

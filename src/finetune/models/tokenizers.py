@@ -1,0 +1,110 @@
+"""Tokenizers: loaded with what they lack filled in and said, or trained with a new base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from finetune.embedded import ASSETS, base_folder
+from finetune.errors import FinetuneError
+from finetune.recipe.types import Base
+
+# Special tokens of each shipped template: (start, end, padding, others).
+SPECIAL: dict[str, tuple[str | None, str, str, tuple[str, ...]]] = {
+    "mistral": ("<s>", "</s>", "<pad>", ("[INST]", "[/INST]")),
+    "chatml": (None, "<|im_end|>", "<|padding|>", ("<|im_start|>", "<|endoftext|>")),
+    "plain": ("<s>", "</s>", "<pad>", ()),
+}
+
+
+def template(name: str) -> str:
+    """The text of a shipped chat template: mistral, chatml or plain."""
+    return (ASSETS / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def source(base: Base) -> str:
+    """What transformers loads: a built-in base's folder, a folder, or a hub id."""
+    name = base.model or ""
+    return str(base_folder(name) or Path(name).expanduser() if _is_local(name) else name)
+
+
+def _is_local(name: str) -> bool:
+    return base_folder(name) is not None or Path(name).expanduser().exists()
+
+
+def load_tokenizer(base: Base) -> tuple[Any, list[str]]:
+    """The base's tokenizer, and sentences about what it lacked.
+
+    Raises:
+        FinetuneError: there is no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source(base), revision=base.revision)
+    except Exception as error:
+        raise FinetuneError(
+            "the base has no tokenizer that transformers can load",
+            where=str(base.model),
+            remedy="Put tokenizer.json and tokenizer_config.json into its folder, "
+            "as `tokenizer.save_pretrained` writes them.",
+        ) from error
+    return tokenizer, complete(tokenizer, base.chat_template)
+
+
+def complete(tokenizer: Any, chat_template: str | None) -> list[str]:
+    """Give the tokenizer what training needs; returns a sentence for each thing it lacked."""
+    notes = []
+    if chat_template:
+        tokenizer.chat_template = template(chat_template)
+    elif not tokenizer.chat_template:
+        tokenizer.chat_template = template("plain")
+        notes.append(
+            "the base has no chat template: 'plain' is used and saved with the model "
+            "(base.chat_template chooses another)"
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        notes.append(
+            f"the base has no padding token: its end token {tokenizer.eos_token!r} pads "
+            "(padding is masked by position, so the end token is still learnt)"
+        )
+    return notes
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, chat_template: str) -> Any:
+    """A byte-level BPE tokenizer: lossless on any text, digits one by one."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    start, end, padding, others = SPECIAL[chat_template]
+    special = [token for token in (start, end, padding, *others) if token]
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    if start:
+        bpe.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A", special_tokens=[(start, bpe.token_to_id(start))]
+        )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token=start or end,
+        eos_token=end,
+        pad_token=padding,
+        additional_special_tokens=list(others),
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = template(chat_template)
+    return tokenizer
