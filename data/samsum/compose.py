@@ -40,16 +40,16 @@ class Composer:
 
     def _attempt(self, family: Family, cast: dict[str, Person], rng: random.Random) -> Chat:
         facts = Facts(family, self.pools, cast, rng)
-        facts_of_talk = Facts(self.talk, self.pools, cast, rng)
-        facts.values = {**facts_of_talk.values, **facts.values}
+        facts.add_slots(self.talk)
         beats = self._plan(family, rng)
         lines = speak(beats, facts, rng)
         return Chat(family.name, "\n".join(lines), summarise(family, beats, facts, rng), cast)
 
     def _plan(self, family: Family, rng: random.Random) -> list[Beat]:
         """The order of beats: prelude, opening, details, a detour, the outcome, a second topic, goodbye."""
-        beats = maybe(self.talk, "prelude", 0.3, rng)
-        beats.append(rng.choice(family.of_kind("open")))
+        opening = rng.choice(family.of_kind("open"))
+        greets = opening.turns[0].speaker == "A"
+        beats = [*maybe(self.talk, "prelude", 0.4 if greets else 0.0, rng), opening]
         details = [beat for beat in family.of_kind("maybe") if rng.random() < 0.55][:2]
         end = rng.choice(family.of_kind("end"))
         side = maybe(self.talk, "side", 0.28, rng)
@@ -95,7 +95,18 @@ def summarise(family: Family, beats: list[Beat], facts: Facts, rng: random.Rando
             parts = [tell(family, beat.whole, facts, rng)]
         elif beat.sentences:
             parts.append(tell(family, beat.sentences, facts, rng))
-    return " ".join(parts)
+    return " ".join(with_pronouns(parts, facts))
+
+
+def with_pronouns(parts: list[str], facts: Facts) -> list[str]:
+    """Says He or She where a sentence starts with the name the one before it started with."""
+    spoken = list(parts[:1])
+    for before, part in zip(parts, parts[1:], strict=False):
+        for person in facts.cast.values():
+            if before.startswith(person.name) and part.startswith(f"{person.name} "):
+                part = person.pronoun("he").capitalize() + part.removeprefix(person.name)
+        spoken.append(part)
+    return spoken
 
 
 def fits(chat: Chat) -> bool:

@@ -18,8 +18,11 @@ class Facts:
         self.cast, self.pools, self.rng = cast, pools, rng
         self.values: dict[str, str] = {}
         self.said: set[str] = set()
+        self.add_slots(family)
+
+    def add_slots(self, family: Family) -> None:
         for group in family.slots:
-            self.values.update(zip(group.names, rng.choice(group.rows), strict=True))
+            self.values.update(zip(group.names, self.rng.choice(group.rows), strict=True))
 
     def value(self, name: str) -> str:
         if name not in self.values:

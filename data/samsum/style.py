@@ -4,7 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 
-EMOJI = ["🙂", "😅", "😂", "🙈", "👍", "🎉", "😬", "❤️", "🤔", "🙏", ":)", ":D", ";)", "xD", "haha", "lol"]
+EMOJI = ["🙂", "😅", "😂", "🙈", "👍", "🎉", "😬", "❤️", "🤔", "🙏", ":)", ":D", ";)", "xD"]
 SAD_EMOJI = ["😢", "😩", "😭", "😞", ":(", ":/", "ugh", "🙄"]
 SAD_WORDS = re.compile(
     r"\b(sorry|lost|broke|broken|sick|ill|hurts?|can't|worried|afraid|hate|awful|died|flat|late|never|nervous|no|missed|"
