@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import set_seed
 
 from finetune.errors import FinetuneError
@@ -24,10 +24,8 @@ def lora_config(settings: Settings) -> LoraConfig:
         raise FinetuneError(str(error), where="lora") from error
 
 
-def add_adapter(model: Any, settings: Settings, seed: int, *, checkpointing: bool) -> PeftModel:
+def add_adapter(model: Any, settings: Settings, seed: int) -> PeftModel:
     """A fresh adapter on the base, its start decided by `seed` alone."""
-    if is_quantized(model):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
     set_seed(seed)
     try:
         return get_peft_model(model, lora_config(settings))

@@ -106,6 +106,7 @@ class Score:
     name: str = ""  # filled with the task's name when empty
     data: Data | None = None  # None: the task's own test split
     rows: int | None = None
+    reference: str | None = None  # preference: the model that rewards are measured against
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,59 @@
+"""Answers of a model to prompts, in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import GenerationConfig
+
+from finetune.data.tokens import stop_ids
+from finetune.models.batches import batches_by_length
+from finetune.recipe.types import Settings
+
+
+def generation_config(tokenizer: Any, settings: Settings) -> GenerationConfig:
+    """Greedy unless the recipe says otherwise; stops at the template's end of an answer."""
+    return GenerationConfig(
+        **{"do_sample": False, **settings},
+        eos_token_id=stop_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    settings: Settings,
+    batch_size: int,
+    title: str,
+) -> list[str]:
+    """The text after each prompt (token ids), end tokens removed; order as given."""
+    config = generation_config(tokenizer, settings)
+    model.generation_config = config
+    answers = [""] * len(prompts)
+    with tqdm(total=len(prompts), desc=title, unit="row", disable=None, leave=False) as bar:
+        for rows in batches_by_length([len(prompt) for prompt in prompts], batch_size):
+            batch = left_padded([prompts[row] for row in rows], tokenizer.pad_token_id)
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            with torch.inference_mode():
+                out = model.generate(**batch, generation_config=config)
+            texts = tokenizer.batch_decode(
+                out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+            )
+            for row, text in zip(rows, texts, strict=True):
+                answers[row] = text.strip()
+            bar.update(len(rows))
+    return answers
+
+
+def left_padded(rows: Sequence[list[int]], pad: int) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask`, (rows, longest row), each row against the right edge."""
+    longest = max(len(row) for row in rows)
+    ids = [[pad] * (longest - len(row)) + row for row in rows]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}

@@ -1,0 +1,172 @@
+"""Direct preference optimisation (Rafailov et al. 2023) of an adapter against a frozen copy.
+
+The adapter of the stage before goes on training; its copy, on the same base in memory, is the
+reference. Before the first step both are one model, so the loss has a known value: checked here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import datasets
+from trl import DPOConfig, DPOTrainer
+
+from finetune.console import say, warn
+from finetune.data.formats import Pair
+from finetune.data.tokens import render, shorten
+from finetune.errors import DataError, FinetuneError
+from finetune.job import Job, Result
+from finetune.models.adapters import add_adapter, copy_adapter, is_quantized, lora_config
+from finetune.models.load import context_length, open_model
+from finetune.models.save import save_adapter, save_model
+from finetune.models.tokenizers import load_tokenizer
+from finetune.recipe.types import Dpo, Settings
+from finetune.stages import training
+from finetune.tasks.examples import pairs
+
+SAMPLE = 20  # rows rendered before any stage runs; rows of the check before the first step
+STEP_0_TOLERANCE = 1e-4
+
+
+def check(stage: Dpo, job: Job) -> None:
+    """Build the library's configs and render some pairs."""
+    training.trainer_config(DPOConfig, stage.train, stage.batch_size, job)
+    if stage.lora is not None:
+        lora_config(stage.lora)
+    tokenizer, _ = load_tokenizer(job.model.base)
+    for pair in pairs(stage.data)[:SAMPLE]:
+        render(tokenizer, [*pair.prompt, {"role": "assistant", "content": pair.chosen}])
+
+
+def run(stage: Dpo, job: Job) -> Result:
+    """Check the hand-over, train, and save the adapter."""
+    tokenizer, notes = load_tokenizer(job.model.base)
+    model = _policy(stage, job)
+    rows = pairs(stage.data)
+    plan = training.plan(stage.train, len(rows), stage.batch_size, context_length(model))
+    rows, lengths, cuts = _fit(tokenizer, rows, plan.max_length)
+    notes += cuts
+    order = training.order(plan, lengths, stage.batch_size, job.seed)
+    data = _dataset(rows)
+    config = training.trainer_config(
+        DPOConfig, stage.train, stage.batch_size, job, max_length=plan.max_length
+    )
+    trainer = DPOTrainer(
+        model=model,
+        args=config,
+        train_dataset=data.select(order),
+        processing_class=tokenizer,
+        callbacks=training.callbacks(job, stage.batch_size),
+    )
+    if hasattr(model, "peft_config") and is_quantized(model):
+        # TRL has cast the policy to bfloat16 and not its reference; the reference holds the
+        # adapter as it was loaded.
+        copy_adapter(trainer.model, source="ref", target="default")
+    facts = _check_step_0(trainer, data.select(range(min(SAMPLE, len(data)))), stage.train, job)
+    for note in notes:
+        warn(f"{job.name}: {note}")
+    facts |= training.train(trainer, job, stage.batch_size)
+    facts["rows"] = len(rows)
+    facts |= _last_rewards(trainer.state.log_history)
+    save = save_adapter if hasattr(model, "peft_config") else save_model
+    subject = trainer.model if save is save_adapter else trainer
+    return Result(model=save(subject, tokenizer, job), facts=facts, warnings=tuple(notes))
+
+
+def expected_loss(settings: Settings) -> float | None:
+    """Loss while policy and reference are equal; None where this is not worked out.
+
+    From the formulas in the papers: -log sigma(0) for the logistic ones, (1/(2 beta))^2 for IPO,
+    1 for the hinge.
+    """
+    kinds = settings.get("loss_type", "sigmoid")
+    kind = kinds if isinstance(kinds, str) else kinds[0] if len(kinds) == 1 else None
+    beta = settings.get("beta", 0.1)
+    known = {
+        "sigmoid": math.log(2),
+        "sigmoid_norm": math.log(2),
+        "robust": math.log(2),
+        "ipo": 1 / (2 * beta) ** 2,
+        "hinge": 1.0,
+    }
+    return known.get(str(kind))
+
+
+def _policy(stage: Dpo, job: Job) -> Any:
+    if job.model.adapter is None and stage.lora is not None:
+        return add_adapter(open_model(job.model), stage.lora, job.seed)
+    return open_model(job.model, trainable=True)
+
+
+def _fit(
+    tokenizer: Any, rows: list[Pair], max_length: int | None
+) -> tuple[list[Pair], list[int], list[str]]:
+    """Pairs whose prompts leave room for the longer answer, their lengths, and what that cost."""
+    fitted, lengths, shortened, cut = [], [], 0, 0
+    for row in rows:
+        answers = [{"role": "assistant", "content": text} for text in (row.chosen, row.rejected)]
+        room = max(len(render(tokenizer, [*row.prompt, answer])) for answer in answers)
+        prompt = row.prompt
+        if max_length and room > max_length:
+            of_prompt = len(render(tokenizer, row.prompt, answer_follows=True))
+            limit = max_length - (room - of_prompt)
+            cut += limit <= 0
+            prompt, _ = shorten(tokenizer, row.prompt, max(limit, 16), answer_follows=True)
+            shortened += 1
+        fitted.append(Pair(prompt, row.chosen, row.rejected))
+        lengths.append(room)
+    if cut == len(rows):
+        raise DataError(
+            f"no pair leaves room for a prompt within {max_length} tokens",
+            remedy="Raise train.max_length.",
+        )
+    notes = []
+    if shortened:
+        notes.append(
+            f"{shortened} of {len(rows)} prompts lost their middle to fit {max_length} tokens"
+        )
+    if cut:
+        notes.append(f"{cut} of {len(rows)} pairs have answers longer than {max_length} tokens: cut")
+    return fitted, lengths, notes
+
+
+def _dataset(rows: list[Pair]) -> datasets.Dataset:
+    return datasets.Dataset.from_list(
+        [
+            {
+                "prompt": row.prompt,
+                "chosen": [{"role": "assistant", "content": row.chosen}],
+                "rejected": [{"role": "assistant", "content": row.rejected}],
+            }
+            for row in rows
+        ]
+    )
+
+
+def _check_step_0(trainer: DPOTrainer, rows: Any, settings: Settings, job: Job) -> dict[str, float]:
+    """Loss and margin before any step, dropout off: the proof that the reference is the policy.
+
+    Raises:
+        FinetuneError: they differ, so the reference is another model than the one handed over.
+    """
+    found = trainer.evaluate(rows)
+    trainer.state.log_history.clear()
+    loss, margin = found["eval_loss"], found["eval_rewards/margins"]
+    expected = expected_loss(settings)
+    if expected is not None:
+        say(f"  {job.name}: loss before the first step {loss:.6f}, expected {expected:.6f}")
+        if abs(loss - expected) > STEP_0_TOLERANCE * max(1.0, expected):
+            raise FinetuneError(
+                f"the loss before the first step is {loss:.6f}; with the model before this stage "
+                f"as reference it is {expected:.6f}",
+                where=job.name,
+                remedy="Policy and reference are not the same model: please report this.",
+            )
+    return {"step_0_loss": loss, "step_0_margin": margin}
+
+
+def _last_rewards(history: list[dict[str, float]]) -> dict[str, float]:
+    last = next((entry for entry in reversed(history) if "rewards/accuracies" in entry), {})
+    names = {"rewards/accuracies": "reward_accuracy", "rewards/margins": "reward_margin"}
+    return {ours: last[theirs] for theirs, ours in names.items() if theirs in last}

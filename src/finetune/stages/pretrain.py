@@ -1,0 +1,81 @@
+"""Next-token training of all weights on plain text, from random weights or a base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+from trl import SFTConfig, SFTTrainer, pack_dataset
+
+from finetune.errors import FinetuneError
+from finetune.job import Job, Result
+from finetune.models.load import context_length, new_base, open_base
+from finetune.models.save import save_model
+from finetune.models.tokenizers import load_tokenizer, train_tokenizer
+from finetune.ranks import is_main
+from finetune.recipe.types import Base, Pretrain
+from finetune.stages import training
+from finetune.tasks.examples import texts
+
+
+def check(stage: Pretrain, job: Job) -> None:
+    """Build the library's config, read the texts, make the model's shape."""
+    training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
+    texts(stage.data)
+    if job.model.base.config:
+        new_base(job.model.base, 256, job.seed)
+
+
+def run(stage: Pretrain, job: Job) -> Result:
+    """Train on blocks of `max_length` tokens, documents one after another with an end between."""
+    documents = texts(stage.data)
+    tokenizer = _tokenizer(job.model.base, documents)
+    base = job.model.base
+    model = new_base(base, len(tokenizer), job.seed) if base.config else open_base(base)
+    block = min(filter(None, (stage.train.get("max_length", 1024), context_length(model))))
+    blocks = _blocks(tokenizer, documents, block)
+    plan = training.plan(stage.train, len(blocks), stage.batch_size, block)
+    order = training.order(plan, [block] * len(blocks), stage.batch_size, job.seed)
+    trainer = SFTTrainer(
+        model=model.train(),
+        args=training.trainer_config(
+            SFTConfig,
+            stage.train,
+            stage.batch_size,
+            job,
+            max_length=block,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=blocks.select(order),
+        processing_class=tokenizer,
+        callbacks=training.callbacks(job, stage.batch_size),
+    )
+    facts = training.train(trainer, job, stage.batch_size)
+    facts |= {"documents": len(documents), "tokens": len(blocks) * block}
+    return Result(model=save_model(trainer, tokenizer, job), facts=facts)
+
+
+def _tokenizer(base: Base, documents: list[str]) -> Any:
+    if base.tokenizer is None:
+        return load_tokenizer(base)[0]
+    return train_tokenizer(documents, base.tokenizer.vocab_size, base.chat_template or "plain")
+
+
+def _blocks(tokenizer: Any, documents: list[str], block: int) -> datasets.Dataset:
+    """Token ids of all documents, cut into blocks of one length; the last, short one is left out.
+
+    Raises:
+        FinetuneError: the texts do not fill one block.
+    """
+    end = [tokenizer.eos_token_id]
+    ids = tokenizer(documents, add_special_tokens=False)["input_ids"]
+    rows = datasets.Dataset.from_dict({"input_ids": [each + end for each in ids]})
+    packed = pack_dataset(rows, block, strategy="wrapped")
+    full = packed.filter(lambda row: len(row["input_ids"]) == block)
+    if len(full) == 0:
+        raise FinetuneError(
+            f"the texts do not fill one block of {block} tokens",
+            remedy="Give more text, or lower train.max_length.",
+        )
+    return full.map(lambda row: {"labels": row["input_ids"]})

@@ -1,0 +1,115 @@
+"""Supervised fine-tuning: an adapter (or all weights) learns the answers of conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+from trl import SFTConfig, SFTTrainer
+
+from finetune.console import warn
+from finetune.data.tokens import Encoded, encode
+from finetune.errors import DataError, FinetuneError
+from finetune.job import Job, ModelRef, Result
+from finetune.models.adapters import add_adapter, keep_full_precision, lora_config
+from finetune.models.load import context_length, open_model
+from finetune.models.save import save_adapter, save_model
+from finetune.models.tokenizers import load_tokenizer
+from finetune.recipe.types import Sft
+from finetune.stages import training
+from finetune.tasks.examples import conversations
+
+SAMPLE = 20  # rows rendered before any stage runs
+
+
+def check(stage: Sft, job: Job) -> None:
+    """Build the library's configs and render some rows."""
+    training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
+    if stage.lora is not None:
+        lora_config(stage.lora)
+    tokenizer, _ = load_tokenizer(job.model.base)
+    for conversation in conversations(stage.data)[:SAMPLE]:
+        encode(tokenizer, conversation, max_length=None)
+
+
+def run(stage: Sft, job: Job) -> Result:
+    """Train and save the adapter (or the model) with its tokenizer."""
+    tokenizer, notes = load_tokenizer(job.model.base)
+    model = _model(stage, job)
+    talks = conversations(stage.data)
+    plan = training.plan(stage.train, len(talks), stage.batch_size, context_length(model))
+    rows = [encode(tokenizer, talk, plan.max_length) for talk in talks]
+    notes += losses_of(rows, plan.max_length)
+    order = training.order(plan, [len(row.input_ids) for row in rows], stage.batch_size, job.seed)
+    trainer = SFTTrainer(
+        model=model,
+        args=training.trainer_config(
+            SFTConfig,
+            stage.train,
+            stage.batch_size,
+            job,
+            max_length=plan.max_length,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=_dataset(rows).select(order),
+        processing_class=tokenizer,
+        callbacks=training.callbacks(job, stage.batch_size),
+    )
+    keep_full_precision(trainer.model)
+    for note in notes:
+        warn(f"{job.name}: {note}")
+    facts = training.train(trainer, job, stage.batch_size)
+    facts["rows"] = len(rows)
+    facts["learnt_tokens"] = sum(row.learnt for row in rows)
+    return Result(model=_save(trainer, tokenizer, job), facts=facts, warnings=tuple(notes))
+
+
+def losses_of(rows: list[Encoded], max_length: int | None) -> list[str]:
+    """Sentences about what fitting the rows into `max_length` tokens cost.
+
+    Raises:
+        DataError: rows in which nothing is left to learn.
+    """
+    empty = [number for number, row in enumerate(rows, start=1) if row.learnt == 0]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {len(rows)} rows have no token to learn, first row {empty[0]}",
+            remedy=f"Raise train.max_length (now {max_length}), or remove rows without an answer.",
+        )
+    notes = []
+    shortened = sum(row.shortened for row in rows)
+    if shortened:
+        notes.append(
+            f"{shortened} of {len(rows)} prompts lost their middle to fit {max_length} tokens"
+        )
+    cut = sum(row.cut for row in rows)
+    if cut:
+        number = sum(row.cut > 0 for row in rows)
+        share = 100 * cut / (cut + sum(row.learnt for row in rows))
+        notes.append(f"{number} of {len(rows)} answers lost their end: {share:.1f}% of what is learnt")
+    return notes
+
+
+def _model(stage: Sft, job: Job) -> Any:
+    """The model to train: a fresh adapter on the base, the adapter before it, or all weights."""
+    if stage.lora is None:
+        return open_model(job.model, trainable=True)
+    if job.model.adapter is not None:
+        raise FinetuneError(
+            "there is an adapter already, and `lora` asks for a new one",
+            where=job.name,
+            remedy="Leave `lora` out to go on training it, or put a merge stage between.",
+        )
+    return add_adapter(open_model(job.model), stage.lora, job.seed)
+
+
+def _dataset(rows: list[Encoded]) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(
+        {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
+    )
+
+
+def _save(trainer: SFTTrainer, tokenizer: Any, job: Job) -> ModelRef:
+    if hasattr(trainer.model, "peft_config"):
+        return save_adapter(trainer.model, tokenizer, job)
+    return save_model(trainer, tokenizer, job)

@@ -1,0 +1,129 @@
+"""What the training stages share: the library's config, the order of rows, the run itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.data.order import training_order
+from finetune.errors import FinetuneError
+from finetune.job import Job
+from finetune.models.hardware import device, on_cpu, peak_memory
+from finetune.models.load import parameter_count
+from finetune.ranks import is_main, world_size
+from finetune.recipe.types import Settings
+from finetune.stages.batches import split
+from finetune.stages.callbacks import MarkCheckpoints, Progress, last_checkpoint
+
+CHECKPOINTS = "checkpoints"  # the chain removes this folder once the stage is done
+
+# Ours where the library's default would cost time or lose something. A recipe may say otherwise.
+DEFAULTS: Settings = {
+    "save_steps": 0.1,
+    "logging_steps": 10,
+    "logging_first_step": True,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, taken out of the settings: the rows of all epochs are laid out by us."""
+
+    epochs: float
+    strategy: str
+    max_length: int | None
+
+
+def plan(settings: Settings, rows: int, batch_size: int, context: int | None) -> Plan:
+    """Epochs from `num_train_epochs` or `max_steps`, and the length that the model can take."""
+    steps = settings.get("max_steps", -1)
+    whole = batch_size * steps / rows if steps > 0 else settings.get("num_train_epochs", 3)
+    wanted = settings.get("max_length", 1024)
+    bounds = [bound for bound in (wanted, context) if bound]
+    strategy = settings.get("train_sampling_strategy", "group_by_length")
+    return Plan(whole, strategy, min(bounds, default=None))
+
+
+def order(plan: Plan, lengths: list[int], batch_size: int, seed: int) -> list[int]:
+    """Row numbers over all epochs; see `training_order`."""
+    return training_order(lengths, batch_size, plan.epochs, seed, plan.strategy)
+
+
+def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **more: Any) -> Any:
+    """The TRL config of a stage: the recipe's settings and what the chain decides.
+
+    Raises:
+        FinetuneError: the config class refuses a value.
+    """
+    spread = split(batch_size, world_size(), device().type)
+    kept = {k: v for k, v in settings.items() if k not in ("max_steps", "train_sampling_strategy")}
+    chosen = {
+        **DEFAULTS,
+        "bf16": not on_cpu() and "fp16" not in settings,
+        "gradient_checkpointing": not on_cpu(),
+        **kept,
+        "num_train_epochs": 1,  # all epochs lie one after another in the rows
+        "train_sampling_strategy": "sequential",
+        "output_dir": str(job.out / CHECKPOINTS),
+        "seed": job.seed,
+        "per_device_train_batch_size": spread.per_device,
+        "per_device_eval_batch_size": spread.per_device,
+        "gradient_accumulation_steps": spread.accumulation,
+        "save_strategy": "steps",
+        "save_total_limit": 2,  # the newest may be torn by a kill; the one before is whole
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": on_cpu(),
+        "ddp_backend": "gloo" if on_cpu() and world_size() > 1 else None,
+        "ddp_find_unused_parameters": False if world_size() > 1 else None,
+        "dataloader_pin_memory": not on_cpu(),
+        **more,
+    }
+    try:
+        return kind(**chosen)
+    except (TypeError, ValueError) as error:
+        raise FinetuneError(
+            str(error).splitlines()[0], where=f"{job.name}.train", remedy="Correct this setting."
+        ) from error
+
+
+def callbacks(job: Job, batch_size: int) -> list[Any]:
+    """Progress and checkpoint marks, for every trainer alike."""
+    return [Progress(job.name, batch_size), MarkCheckpoints()]
+
+
+def train(trainer: Any, job: Job, batch_size: int) -> dict[str, Any]:
+    """Train from the newest whole checkpoint, if there is one; returns facts for the record."""
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(job.out / CHECKPOINTS)
+    begun = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - begun
+    history = trainer.state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    if not losses or not math.isfinite(losses[-1]):
+        raise FinetuneError(
+            f"the loss is {losses[-1] if losses else 'missing'} at the end",
+            where=job.name,
+            remedy="Lower train.learning_rate, or set train.max_grad_norm.",
+        )
+    if is_main():
+        lines = "".join(json.dumps(entry) + "\n" for entry in history)
+        (job.out / "history.jsonl").write_text(lines, encoding="utf-8")
+    steps = trainer.state.global_step
+    resumed = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+    return {
+        "steps": steps,
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "trainable_parameters": parameter_count(trainer.model, trainable=True),
+        "resumed_at_step": resumed,
+        "train_seconds": round(seconds, 1),
+        "rows_per_second": round((steps - resumed) * batch_size / seconds, 1),
+        "peak_memory_mb": round(peak_memory() / 2**20),
+    }
