@@ -6,15 +6,12 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, set_seed
-from transformers.utils import logging
 
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef
 from finetune.models.hardware import device, dtype
 from finetune.models.tokenizers import source
 from finetune.recipe.types import Base, Settings
-
-logging.disable_progress_bar()
 
 
 def open_base(base: Base) -> Any:

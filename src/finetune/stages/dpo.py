@@ -57,8 +57,8 @@ def run(stage: Dpo, job: Job) -> Result:
         args=config,
         train_dataset=data.select(order),
         processing_class=tokenizer,
-        callbacks=training.callbacks(job, stage.batch_size),
     )
+    training.attach(trainer, job, stage.batch_size)
     if hasattr(model, "peft_config") and is_quantized(model):
         # TRL has cast the policy to bfloat16 and not its reference; the reference holds the
         # adapter as it was loaded.

@@ -49,8 +49,8 @@ def run(stage: Pretrain, job: Job) -> Result:
         ),
         train_dataset=blocks.select(order),
         processing_class=tokenizer,
-        callbacks=training.callbacks(job, stage.batch_size),
     )
+    training.attach(trainer, job, stage.batch_size)
     facts = training.train(trainer, job, stage.batch_size)
     facts |= {"documents": len(documents), "tokens": len(blocks) * block}
     return Result(model=save_model(trainer, tokenizer, job), facts=facts)

@@ -53,8 +53,8 @@ def run(stage: Sft, job: Job) -> Result:
         ),
         train_dataset=_dataset(rows).select(order),
         processing_class=tokenizer,
-        callbacks=training.callbacks(job, stage.batch_size),
     )
+    training.attach(trainer, job, stage.batch_size)
     keep_full_precision(trainer.model)
     for note in notes:
         warn(f"{job.name}: {note}")

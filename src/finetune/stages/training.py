@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from transformers.trainer_callback import PrinterCallback
+
 from finetune.data.order import training_order
 from finetune.errors import FinetuneError
 from finetune.job import Job
@@ -90,16 +92,15 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
         ) from error
 
 
-def callbacks(job: Job, batch_size: int) -> list[Any]:
-    """Progress and checkpoint marks, for every trainer alike."""
-    return [Progress(job.name, batch_size), MarkCheckpoints()]
+def attach(trainer: Any, job: Job, batch_size: int) -> None:
+    """Progress and checkpoint marks, for every trainer alike, in place of printed dictionaries."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(job.name, batch_size))
+    trainer.add_callback(MarkCheckpoints())
 
 
 def train(trainer: Any, job: Job, batch_size: int) -> dict[str, Any]:
     """Train from the newest whole checkpoint, if there is one; returns facts for the record."""
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(job.out / CHECKPOINTS)
     begun = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -1,0 +1,26 @@
+"""Silence for what the libraries say beside the matter, so that our own lines can be read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def hush() -> None:
+    """Turn off progress bars per library call, notices of coming renames, and telemetry.
+
+    Errors still speak. Called once, before the libraries do anything.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    import datasets
+    from transformers.utils import logging as transformers_logging
+
+    datasets.disable_progress_bars()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("accelerate", "peft", "trl", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
