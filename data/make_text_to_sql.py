@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from text_to_sql.rows import fill
@@ -16,7 +17,7 @@ from text_to_sql.schema import Database, read_databases
 from text_to_sql.store import write_database
 
 SAMPLES = Path(__file__).resolve().parents[1] / "src" / "finetune" / "assets" / "samples"
-DRAWN, TEST, TEST_UNSEEN_DATABASE = 5000, 408, 200
+DRAWN, TEST, TEST_UNSEEN_DATABASE = 5000, 400, 200
 SEED = 7
 
 
@@ -47,11 +48,13 @@ def main() -> None:
         epilog="example: python data/make_text_to_sql.py --out /tmp/text_to_sql",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=SAMPLES / "text_to_sql", help="folder to write to")
+    parser.add_argument(
+        "--out", type=Path, default=SAMPLES / "text_to_sql", help="folder to write to"
+    )
     parser.add_argument("--seed", type=int, default=SEED, help="seed of rows and questions")
     options = parser.parse_args()
     for name, count in make(options.out, options.seed).items():
-        print(f"{name}: {count} rows")
+        sys.stdout.write(f"{name}: {count} rows\n")
 
 
 if __name__ == "__main__":

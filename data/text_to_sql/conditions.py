@@ -91,7 +91,9 @@ def _part(operation: str, text: str, rng: Random) -> str:
 def _phrases(operation: str, column: Column, table: Table, slots: dict[str, str]) -> list[str]:
     own = getattr(column, OWN_PHRASES[operation]) if operation in OWN_PHRASES else []
     shared = PHRASES[operation][column.role]
-    forms = shared.get("many", []) if column.uncountable and column.role == "number" else shared["say"]
+    forms = (
+        shared.get("many", []) if column.uncountable and column.role == "number" else shared["say"]
+    )
     that = "who" if table.person else "that"
     # A column's own wordings count double: they are what people say.
     return [

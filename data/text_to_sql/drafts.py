@@ -31,7 +31,7 @@ class Draw:
         return self.rng.choice([table for table in self.database.tables if table.label])
 
     def link(self, named_child: bool = False) -> Link | None:
-        """A foreign key whose parent has a name, and whose child has one where that is asked for."""
+        """A foreign key to a table whose rows have names; of named children where that is asked."""
         links = [link for link in self.database.links if link.child.label or not named_child]
         return self.rng.choice(links) if links else None
 
@@ -58,7 +58,9 @@ class Draw:
         columns = [column for column in table.with_roles(*roles) if column != without]
         return self.rng.choice(columns) if columns else None
 
-    def naming(self, table: Table, column: Column, words: dict[str, str | None]) -> dict[str, str | None]:
+    def naming(
+        self, table: Table, column: Column, words: dict[str, str | None]
+    ) -> dict[str, str | None]:
         """Keep the wordings that ask "which books ..." for queries that answer with the name."""
         if column != table.label:
             words["pred"] = None

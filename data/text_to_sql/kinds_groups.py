@@ -1,4 +1,4 @@
-"""Kinds of questions that count and sum up the rows of one table, or compare them with each other."""
+"""Kinds of questions that count, sum up or compare the rows of one table."""
 
 from __future__ import annotations
 
@@ -47,10 +47,7 @@ def count_distinct(draw: Draw) -> Draft | None:
     if column is None:
         return None
     query = f"SELECT COUNT(DISTINCT {column.name}) FROM {table.name}"
-    values = say_many(column, draw.rng)
-    if column.uncountable:
-        values = f"numbers of {values}"
-    return Draft(query, {**draw.nouns(table), "shown": values})
+    return Draft(query, {**draw.nouns(table), "shown": say_many(column, draw.rng)})
 
 
 def aggregate(draw: Draw, narrowed: bool) -> Draft | None:
@@ -87,7 +84,11 @@ def _group(draw: Draw) -> tuple[Table, Column] | None:
 
 
 def _group_words(draw: Draw, table: Table, column: Column) -> dict[str, str | None]:
-    return {**draw.nouns(table), "group": say_one(column, draw.rng), "groups": say_many(column, draw.rng)}
+    return {
+        **draw.nouns(table),
+        "group": say_one(column, draw.rng),
+        "groups": say_many(column, draw.rng),
+    }
 
 
 def group_count(draw: Draw, narrowed: bool = False) -> Draft | None:
@@ -114,7 +115,9 @@ def group_aggregate(draw: Draw) -> Draft | None:
     table, column = chosen
     function, number = summed
     words = {**_group_words(draw, table, column), **_spoken_function(draw, function, number)}
-    query = f"SELECT {column.name}, {function}({number.name}) FROM {table.name} GROUP BY {column.name}"
+    query = (
+        f"SELECT {column.name}, {function}({number.name}) FROM {table.name} GROUP BY {column.name}"
+    )
     return Draft(query, words)
 
 
@@ -124,8 +127,15 @@ def most_common(draw: Draw) -> Draft | None:
         return None
     table, column = chosen
     word, suffix = draw.rng.choice((("most", " DESC"), ("least", "")))
-    words = {**_group_words(draw, table, column), "degree": word, "few": {"least": "fewest"}.get(word, word)}
-    query = f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} ORDER BY COUNT(*){suffix} LIMIT 1"
+    words = {
+        **_group_words(draw, table, column),
+        "degree": word,
+        "few": {"least": "fewest"}.get(word, word),
+    }
+    query = (
+        f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} "
+        f"ORDER BY COUNT(*){suffix} LIMIT 1"
+    )
     return Draft(query, words, "COUNT(*)")
 
 
@@ -137,7 +147,10 @@ def having_count(draw: Draw) -> Draft | None:
     limit = draw.rng.randint(2, 15)
     word, sign = draw.rng.choice((("more than", ">"), ("fewer than", "<"), ("at least", ">=")))
     words = {**_group_words(draw, table, column), "limit": f"{word} {limit}"}
-    query = f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} HAVING COUNT(*) {sign} {limit}"
+    query = (
+        f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} "
+        f"HAVING COUNT(*) {sign} {limit}"
+    )
     return Draft(query, words)
 
 
@@ -216,8 +229,9 @@ def beside_row(draw: Draw) -> Draft | None:
 
 
 def _compared(draw: Draw, column: Column, operation: str) -> str:
-    """ "older than {v}" where the column has such a wording, "with a greater age than {v}" otherwise."""
-    own = [form for form in getattr(column, operation) if form.endswith("than {v}")]
+    """ "older than {v}" where the column can say so, or "with a greater age than {v}"."""
+    forms: list[str] = column.more if operation == "more" else column.less
+    own = [form for form in forms if form.endswith("than {v}")]
     noun = say_one(column, draw.rng)
     word = "greater" if operation == "more" else "lower"
     shared = [f"with a {word} {noun} than {{v}}", f"whose {noun} is {word} than that of {{v}}"]
@@ -227,7 +241,9 @@ def _compared(draw: Draw, column: Column, operation: str) -> str:
 KINDS: dict[str, Callable[[Draw], Draft | None]] = {
     "count_all": lambda draw: count_rows(draw, ()),
     "count_equal": lambda draw: count_rows(draw, ("equal",)),
-    "count_compare": lambda draw: count_rows(draw, ("more", "less", "at_least", "at_most", "between")),
+    "count_compare": lambda draw: count_rows(
+        draw, ("more", "less", "at_least", "at_most", "between")
+    ),
     "count_missing": lambda draw: count_rows(draw, ("missing", "present", "different")),
     "count_distinct": count_distinct,
     "aggregate": lambda draw: aggregate(draw, narrowed=False),

@@ -53,7 +53,9 @@ def _named(draw: Draw, link: Link) -> tuple[str, Words]:
     return f"{_full(link.parent, label)} = {literal(value)}", {"of": by}
 
 
-def _described(draw: Draw, link: Link, operations: tuple[str, ...] = FILTERS) -> tuple[str, Words] | None:
+def _described(
+    draw: Draw, link: Link, operations: tuple[str, ...] = FILTERS
+) -> tuple[str, Words] | None:
     """A test for parents by a column, and the words for "books by authors from Spain"."""
     test = condition(draw.rng.choice(operations), draw.database, link.parent, draw.rng)
     if test is None:
@@ -106,8 +108,10 @@ def child_two_tests(draw: Draw) -> Draft | None:
     """Children with a condition of their own, of parents with another."""
     link = draw.link(named_child=True)
     found = _described(draw, link, ("equal",)) if link else None
-    own = condition(draw.rng.choice(("more", "less", "equal")), draw.database, link.child, draw.rng) if link else None
-    if link is None or found is None or own is None:
+    if link is None or found is None:
+        return None
+    own = condition(draw.rng.choice(("more", "less", "equal")), draw.database, link.child, draw.rng)
+    if own is None:
         return None
     test, words = found
     shown = _label(link.child)
@@ -125,7 +129,9 @@ def pairs(draw: Draw) -> Draft | None:
     shown = draw.shown_column(link.child) if link else None
     if link is None or shown is None:
         return None
-    query = f"SELECT {_full(link.child, shown)}, {_full(link.parent, _label(link.parent))} {link.join}"
+    query = (
+        f"SELECT {_full(link.child, shown)}, {_full(link.parent, _label(link.parent))} {link.join}"
+    )
     return Draft(query, {**_nouns(draw, link), **draw.shown([shown])})
 
 
@@ -140,9 +146,16 @@ def parent_of(draw: Draw) -> Draft | None:
     if draw.rng.random() < 0.4:
         column = draw.column(link.parent, "kind", "number", "year") or column
     asks = link.column.parent_ask if column == link.parent.label else []
-    own = draw.rng.choice(asks).format(v=spoken(value)) if asks and draw.rng.random() < 0.6 else None
-    words: Words = {"own": own, "say": None if own else say_one(column, draw.rng), "v": spoken(value)}
-    query = f"SELECT {_full(link.parent, column)} {link.join} WHERE {_full(link.child, label)} = {literal(value)}"
+    own = (
+        draw.rng.choice(asks).format(v=spoken(value)) if asks and draw.rng.random() < 0.6 else None
+    )
+    words: Words = {
+        "own": own,
+        "say": None if own else say_one(column, draw.rng),
+        "v": spoken(value),
+    }
+    test = f"{_full(link.child, label)} = {literal(value)}"
+    query = f"SELECT {_full(link.parent, column)} {link.join} WHERE {test}"
     return Draft(query, {**_nouns(draw, link), **words})
 
 
@@ -156,7 +169,8 @@ def parent_of_extreme(draw: Draw) -> Draft | None:
     asks = [_asked_of_noun(ask, link.child) for ask in link.column.parent_ask]
     own = draw.rng.choice(asks).format(v=f"the {noun}") if asks else None
     order = _full(link.child, key)
-    query = f"SELECT {_full(link.parent, _label(link.parent))} {link.join} ORDER BY {order}{suffix} LIMIT 1"
+    parent = _full(link.parent, _label(link.parent))
+    query = f"SELECT {parent} {link.join} ORDER BY {order}{suffix} LIMIT 1"
     return Draft(query, {**_nouns(draw, link), "noun": noun, "own": own}, order)
 
 
@@ -170,7 +184,9 @@ def _asked_of_noun(ask: str, child: Table) -> str:
 def parents_with(draw: Draw) -> Draft | None:
     """Parents with at least one child of some sort: each of them once."""
     link = draw.link()
-    test = condition(draw.rng.choice(FILTERS), draw.database, link.child, draw.rng) if link else None
+    test = (
+        condition(draw.rng.choice(FILTERS), draw.database, link.child, draw.rng) if link else None
+    )
     if link is None or test is None:
         return None
     parent = _full(link.parent, _label(link.parent))

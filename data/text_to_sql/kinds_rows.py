@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from text_to_sql.conditions import condition, order_phrase, superlative
+from text_to_sql.conditions import Condition, condition, order_phrase, superlative
 from text_to_sql.drafts import Draft, Draw
 from text_to_sql.schema import Column, Table
 from text_to_sql.words import count_word, literal, say_one, spoken
@@ -49,7 +49,9 @@ def filtered(draw: Draw, operations: tuple[str, ...], ordered: bool = False) -> 
         return None
     direction, suffix = _direction(draw)
     words["order"] = order_phrase(direction, key, draw.rng)
-    return Draft(f"{query} ORDER BY {key.name}{suffix}", draw.naming(table, column, words), key.name)
+    return Draft(
+        f"{query} ORDER BY {key.name}{suffix}", draw.naming(table, column, words), key.name
+    )
 
 
 def filtered_twice(draw: Draw, joiner: str) -> Draft | None:
@@ -62,10 +64,23 @@ def filtered_twice(draw: Draw, joiner: str) -> Draft | None:
     column = table.label or draw.shown_column(table, without=first.column)
     if column is None or column in (first.column, second.column):
         return None
-    conditions = f"{first.say(draw.rng)} {joiner.lower()} {second.say(draw.rng)}"
+    conditions = _both(first, second, joiner.lower(), draw)
     words = {**draw.nouns(table), **draw.shown([column]), "cond": conditions}
     query = f"SELECT {column.name} FROM {table.name} WHERE {first.sql()} {joiner} {second.sql()}"
     return Draft(query, draw.naming(table, column, words))
+
+
+def _both(first: Condition, second: Condition, joiner: str, draw: Draw) -> str:
+    """Two wordings built alike: "whose ... is cow or heavier than 9" would not be English."""
+    start = draw.rng.choice((True, False))
+    forms = [
+        [form for form in test.phrases if form.startswith("whose ") == start] or test.phrases
+        for test in (first, second)
+    ]
+    said = [draw.rng.choice(options) for options in forms]
+    if said[0].startswith("whose ") and not said[1].startswith("whose "):
+        said[0] = next((form for form in first.phrases if not form.startswith("whose ")), said[0])
+    return f" {joiner} ".join(said)
 
 
 def look_up(draw: Draw) -> Draft | None:
@@ -106,7 +121,11 @@ def ordered_list(draw: Draw, count: int) -> Draft | None:
         return None
     shown = [label, *draw.rng.sample([*others, *([key] if key != label else [])], count - 1)]
     direction, suffix = _direction(draw)
-    words = {**draw.nouns(table), **draw.shown(shown), "order": order_phrase(direction, key, draw.rng)}
+    words = {
+        **draw.nouns(table),
+        **draw.shown(shown),
+        "order": order_phrase(direction, key, draw.rng),
+    }
     names = ", ".join(column.name for column in shown)
     return Draft(f"SELECT {names} FROM {table.name} ORDER BY {key.name}{suffix}", words, key.name)
 

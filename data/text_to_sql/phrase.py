@@ -12,7 +12,6 @@ from text_to_sql.schema import read_content
 SLOT = re.compile(r"\{(\w+)\}")
 REPAIRS = [  # an article before a slot cannot know what follows it
     (re.compile(r"\b([Aa]) (?=[aeiou])"), r"\1n "),
-    (re.compile(r"\ba number of "), "number of "),
     (re.compile(r"  +"), " "),
 ]
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from text_to_sql.schema import Column, Database, Row, Table, Value, read_content
 
-IDLE_PARENTS = 0.15  # this share of a parent table has no children, so that "without any" has an answer
+IDLE_PARENTS = (
+    0.15  # this share of a parent table has no children, so that "without any" has an answer
+)
 MISSING = 0.25  # this share of an optional column is NULL
 
 
@@ -19,7 +21,9 @@ def fill(database: Database, seed: int) -> Database:
     rows: dict[str, list[Row]] = {}
     for table in database.tables:
         rng = Random(f"{seed}/{database.name}/{table.name}")
-        columns = {column.name: _values(column, table, rows, pools, rng) for column in table.columns}
+        columns = {
+            column.name: _values(column, table, rows, pools, rng) for column in table.columns
+        }
         rows[table.name] = [
             {name: values[index] for name, values in columns.items()} for index in range(table.rows)
         ]
@@ -31,7 +35,8 @@ def _values(
 ) -> list[Value]:
     count = table.rows
     if column.role == "key":
-        return list(range(1, count + 1))
+        keys: list[Value] = [*range(1, count + 1)]
+        return keys
     if column.role == "ref":
         parents = len(rows[column.to])
         active = sorted(rng.sample(range(1, parents + 1), round(parents * (1 - IDLE_PARENTS))))
@@ -41,7 +46,7 @@ def _values(
         return [None if rng.random() < MISSING else str(value) for value in candidates]
     if column.role == "kind":
         names = [str(name) for name in _candidates(column, pools, rng)]
-        return list(rng.choices(names, weights=range(2, len(names) + 2), k=count))
+        return [*rng.choices(names, weights=range(2, len(names) + 2), k=count)]
     return _distinct(_candidates(column, pools, rng), count, rng)
 
 
@@ -49,20 +54,21 @@ def _candidates(column: Column, pools: dict[str, Any], rng: Random) -> list[Valu
     if column.values:
         return list(column.values)
     if column.pool:
-        pool = pools[column.pool]
-        if isinstance(pool, list):
-            return sorted(rng.sample(pool, min(7, len(pool))))
-        return [f"{first} {second}".strip() for first in pool["first"] for second in pool["second"]]
+        return _pooled(pools[column.pool], rng)
     if column.role == "date":
         first = date(column.year, 1, 1)
         return [(first + timedelta(days=day)).isoformat() for day in range(365)]
-    steps = int(round((column.high - column.low) / column.step))
+    steps = round((column.high - column.low) / column.step)
     numbers = [round(column.low + step * column.step, 2) for step in range(steps + 1)]
     if column.prefix:
         return [f"{column.prefix}{number:g}" for number in numbers]
-    if column.sql_type == "REAL":
-        return [float(number) for number in numbers]
-    return [int(number) for number in numbers]
+    return [float(number) if column.sql_type == "REAL" else int(number) for number in numbers]
+
+
+def _pooled(pool: Any, rng: Random) -> list[Value]:
+    if isinstance(pool, list):
+        return sorted(rng.sample(pool, min(7, len(pool))))
+    return [f"{first} {second}".strip() for first in pool["first"] for second in pool["second"]]
 
 
 def _distinct(candidates: list[Value], count: int, rng: Random) -> list[Value]:

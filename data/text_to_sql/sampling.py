@@ -23,7 +23,7 @@ KINDS: dict[str, Callable[[Draw], Draft | None]] = {
 SHARES = {"easy": 0.4, "medium": 0.4, "hard": 0.2}
 WORDINGS_PER_QUERY = 3
 MOST_ROWS = 45  # a filter that keeps nearly everything asks nothing
-WORDS = range(3, 25)
+WORDS = range(4, 22)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,14 @@ def normal(text: str) -> str:
     return " ".join(text.lower().split())
 
 
+def skeleton(query: str) -> str:
+    """The query with its values, tables and columns masked; keywords are in upper case."""
+    masked = re.sub(r"'[^']*'|\b\d+(\.\d+)?\b", "?", query)
+    return re.sub(r"\b[a-z_]+(\.[a-z_]+)?\b", "_", masked)
+
+
 class Sampler:
-    """Draws the questions of one database; texts already taken by any database are not drawn again."""
+    """Draws the questions of one database; texts in `taken` are not drawn again."""
 
     def __init__(self, database: Database, seed: int, taken: set[str]) -> None:
         self.draw = Draw(database, Random(f"{seed}/{database.name}/questions"))
@@ -63,7 +69,9 @@ class Sampler:
         return drawn
 
     def _of_hardness(self, hardness: str, count: int) -> Iterable[Sample]:
-        kinds = {name: parts for name, parts in self.phrasings.items() if parts["hardness"] == hardness}
+        kinds = {
+            name: parts for name, parts in self.phrasings.items() if parts["hardness"] == hardness
+        }
         names, weights = list(kinds), [parts["weight"] for parts in kinds.values()]
         for _ in range(count):
             for _attempt in range(200):
@@ -87,7 +95,7 @@ class Sampler:
         return Sample(self.draw.database.name, text, draft.query, hardness)
 
     def _clear(self, draft: Draft) -> bool:
-        """There is an answer, it does not hang on ties, and it is not the whole table by a filter."""
+        """There is an answer, it does not hang on ties, and a filter leaves something out."""
         rows = self.connection.execute(draft.query).fetchall()
         if not rows or rows in ([(0,)], [(None,)]):
             return False
@@ -106,7 +114,9 @@ class Sampler:
 def draw_samples(databases: list[Database], count: int, seed: int, taken: set[str]) -> list[Sample]:
     """About `count` samples, evenly from the databases, with no question out of `taken`."""
     each = round(count / len(databases))
-    return [sample for database in databases for sample in Sampler(database, seed, taken).samples(each)]
+    return [
+        sample for database in databases for sample in Sampler(database, seed, taken).samples(each)
+    ]
 
 
 def split(samples: list[Sample], test_count: int, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -115,16 +125,22 @@ def split(samples: list[Sample], test_count: int, seed: int) -> tuple[list[Sampl
     by_query: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_query[normal(sample.query)].append(sample)
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for query, members in by_query.items():
-        groups[members[0].db_id, members[0].hardness].append(query)
-    databases = {database for database, _ in groups}
     held_out: set[str] = set()
-    for (_, hardness), queries in sorted(groups.items()):
-        wanted = round(test_count * SHARES[hardness] / len(databases))
-        held_out.update(rng.sample(queries, min(wanted, len(queries))))
+    for hardness, share in SHARES.items():
+        shapes = {
+            query: skeleton(same[0].query)
+            for query, same in by_query.items()
+            if same[0].hardness == hardness
+        }
+        held_out.update(_evenly(shapes, round(test_count * share), rng))
     train = [sample for sample in samples if normal(sample.query) not in held_out]
     test = [rng.choice(by_query[query]) for query in by_query if query in held_out]
     rng.shuffle(train)
     rng.shuffle(test)
     return train, test
+
+
+def _evenly(shapes: dict[str, str], count: int, rng: Random) -> list[str]:
+    """So many of the queries, each shape of query with its share."""
+    ordered = sorted(shapes, key=lambda query: (shapes[query], rng.random()))
+    return [ordered[int((index + 0.5) * len(ordered) / count)] for index in range(count)]

@@ -1,4 +1,4 @@
-"""The described databases: their tables and columns, and how each of them is spoken of in a question."""
+"""The described databases: their tables and columns, and how questions speak of them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,10 @@ class Database:
         ]
 
     def create_statements(self) -> list[str]:
-        return [f"CREATE TABLE {table.name} ({', '.join(self._columns(table))})" for table in self.tables]
+        return [
+            f"CREATE TABLE {table.name} ({', '.join(self._columns(table))})"
+            for table in self.tables
+        ]
 
     def _columns(self, table: Table) -> list[str]:
         parts = []

@@ -30,7 +30,8 @@ def say_one(column: Column, rng: Random) -> str:
 
 def say_many(column: Column, rng: Random) -> str:
     if column.uncountable:
-        return rng.choice(column.say)
+        noun = rng.choice(column.say)
+        return f"numbers of {noun}" if column.role == "number" else noun
     return rng.choice(column.plural or [plural(noun) for noun in column.say])
 
 
