@@ -22,8 +22,9 @@ def conversations(data: Data) -> list[Conversation]:
     if data.task is None:
         return formats.conversations(rows, data)
     task = TASKS[data.task]
+    rows = task.prepare(rows, data)
     need(rows, task.needs, data)
-    return [formats.turn(task.prompt(row), task.answer(row)) for row in task.prepare(rows, data)]
+    return [formats.turn(task.prompt(row), task.answer(row)) for row in rows]
 
 
 def pairs(data: Data) -> list[Pair]:

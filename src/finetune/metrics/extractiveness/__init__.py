@@ -1,0 +1,1 @@
+"""How much of a summary is copied from its document."""

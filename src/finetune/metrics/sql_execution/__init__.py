@@ -1,0 +1,1 @@
+"""Whether a predicted SQL query returns what the right one does."""

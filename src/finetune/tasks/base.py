@@ -1,0 +1,89 @@
+"""What a task is: the one place for its prompt, its answer and its score.
+
+Training, evaluation and rewards word a row through the same functions, so that a model is asked
+in evaluation exactly what it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from finetune.recipe.types import Data
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the table. Shares and ROUGE are in percent, 0 to 100.
+
+    `better` is the direction of progress; "neither" describes the answers without judging them.
+    """
+
+    name: str
+    better: Literal["higher", "lower", "neither"] = "higher"
+    unit: Literal["%", "words"] = "%"
+
+
+class Task(Protocol):
+    """A task; rows are those that `prepare` returns.
+
+    `needs` are the columns that training and scoring need, `prompt_needs` those of the prompt
+    alone (preference pairs bring their own answers). The first of `metrics` is the headline.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int:
+        """Raised when the same row would give another prompt, answer or score."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    @property
+    def prompt_needs(self) -> tuple[str, ...]: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
+
+    def prepare(self, rows: Sequence[Row], data: Data) -> list[Row]:
+        """Rows with what lies beside their file added; the given rows stay as they are.
+
+        Comes before the check for `needs`, and may fill a needed column from others.
+
+        Raises:
+            DataError: something that belongs to a row is missing.
+        """
+        ...
+
+    def check(self, rows: Sequence[Row]) -> None:
+        """Find rows that could not be scored, before a model has answered any.
+
+        Raises:
+            DataError: naming the row.
+        """
+        ...
+
+    def prompt(self, row: Row) -> str:
+        """The user's message."""
+        ...
+
+    def answer(self, row: Row) -> str:
+        """The text to learn."""
+        ...
+
+    def references(self, row: Row) -> list[str]:
+        """All texts that count as right."""
+        ...
+
+    def score_rows(self, predictions: Sequence[str], rows: Sequence[Row]) -> list[dict[str, float]]:
+        """All `metrics` of each row; the score of a data set is their mean."""
+        ...
+
+    def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:
+        """The means of `score_rows`."""
+        ...

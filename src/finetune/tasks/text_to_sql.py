@@ -1,0 +1,126 @@
+"""Questions to SQLite queries, in the layouts of Spider and of sql-create-context.
+
+Columns: `question`, `query`, and one of
+- `db_id`: the file `database/<db_id>.sqlite` or `database/<db_id>/<db_id>.sqlite` beside the
+  rows, as in Spider (Yu et al. 2018);
+- `context`: `CREATE TABLE` text. Queries then run on an empty database of that form, where most
+  results are empty: read `both_empty` beside `execution_accuracy`.
+With both, `context` words the prompt and the database file is what queries run on.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.data.locate import locate
+from finetune.errors import DataError
+from finetune.metrics import mean
+from finetune.metrics.sql_execution import scoring
+from finetune.metrics.sql_execution.sandbox import Database, Schema
+from finetune.metrics.sql_execution.text import extract
+from finetune.recipe.types import Data
+from finetune.tasks.base import Metric, Row
+from finetune.tasks.schema import compact, schema_text
+
+
+@dataclass(frozen=True)
+class TextToSql:
+    """A schema and a question to one query, judged by what it returns."""
+
+    name: str = "text_to_sql"
+    version: int = 1
+    needs: tuple[str, ...] = ("question", "query")
+    prompt_needs: tuple[str, ...] = ("question",)
+    max_new_tokens: int = 200
+    metrics: tuple[Metric, ...] = (
+        Metric("execution_accuracy"),
+        Metric("exact_match"),
+        Metric("valid_sql"),
+        Metric("both_empty", "neither"),
+        Metric("over_limit", "lower"),
+        Metric("timeouts", "lower"),
+    )
+
+    def prepare(self, rows: Sequence[Row], data: Data) -> list[Row]:
+        """Rows with `database`, the absolute path of their file, where they have a `db_id`.
+
+        Raises:
+            DataError: a row's database is missing, or it has neither `db_id` nor `context`.
+        """
+        source = locate(data)
+        files = {file.stem: str(file) for file in source.beside}
+        return [
+            _with_database(number, row, files, str(source)) for number, row in enumerate(rows, 1)
+        ]
+
+    def check(self, rows: Sequence[Row]) -> None:
+        """Every right query runs.
+
+        Raises:
+            DataError: naming the first row whose query fails.
+        """
+        scoring.check_rows([self.answer(row) for row in rows], [_database(row) for row in rows])
+
+    def prompt(self, row: Row) -> str:
+        """The schema and the question."""
+        return f"Write one SQLite query.\n\n{_schema(row)}\n\n{row['question'].strip()}"
+
+    def answer(self, row: Row) -> str:
+        """The right query on one line, without a semicolon."""
+        return extract(row["query"])
+
+    def references(self, row: Row) -> list[str]:
+        """The right query."""
+        return [self.answer(row)]
+
+    def score_rows(self, predictions: Sequence[str], rows: Sequence[Row]) -> list[dict[str, float]]:
+        """Each prediction's first statement against the right query, both executed."""
+        return scoring.score_rows(
+            [extract(prediction) for prediction in predictions],
+            [self.answer(row) for row in rows],
+            [_database(row) for row in rows],
+        )
+
+    def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:
+        """The means of `score_rows`."""
+        return mean(self.score_rows(predictions, rows))
+
+
+def _with_database(number: int, row: Row, files: Mapping[str, str], source: str) -> Row:
+    name, context = row.get("db_id"), row.get("context")
+    where = f"{source} row {number}"
+    if name and name in files:
+        return {**row, "database": files[name]}
+    if context and not (name and files):
+        return row
+    if name:
+        raise DataError(
+            f"the database {name!r} is missing: no database/{name}.sqlite beside the rows",
+            where=where,
+            remedy="Put the file there, or give the schema in a column 'context'.",
+        )
+    raise DataError(
+        "neither 'db_id' nor 'context' says which tables the question is about",
+        where=where,
+        remedy="Name the column with data.columns: {db_id: NAME} or {context: NAME}.",
+    )
+
+
+def _schema(row: Row) -> str:
+    if row.get("context"):
+        return compact(row["context"])
+    try:
+        return schema_text(Path(row["database"]))
+    except sqlite3.Error as error:
+        raise DataError(
+            f"no schema can be read: {error}",
+            where=row["database"],
+            remedy="Check that this is a SQLite database.",
+        ) from error
+
+
+def _database(row: Row) -> Database:
+    return Path(row["database"]) if row.get("database") else Schema(row["context"])
