@@ -1,1 +1,1 @@
-"""chain."""
+"""The chain: what each stage depends on, what is already done, and running the rest in order."""

@@ -1,0 +1,71 @@
+"""How a run ends early: what happened, the way out, and what is already safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finetune.chain.child import Reply
+from finetune.chain.plan import Plan, Step
+from finetune.errors import FinetuneError
+
+
+class InterruptedRun(KeyboardInterrupt):
+    """Stopped by Ctrl-C; the text says how to go on."""
+
+    code = 130
+
+
+class TerminatedRun(InterruptedRun):
+    """Stopped by SIGTERM, as schedulers and launchers do."""
+
+    code = 143
+
+
+class OtherRankSpokeError(Exception):
+    """A failure that another rank has already told."""
+
+
+def stopped(signal: KeyboardInterrupt, text: str) -> InterruptedRun:
+    """The same kind of interruption with what the user should know."""
+    return (TerminatedRun if isinstance(signal, TerminatedRun) else InterruptedRun)(text)
+
+
+def how_to_go_on(plan: Plan, step: Step) -> str:
+    """The last words of an interrupted run."""
+    progress = plan.store.progress(step.stage.name, step.keyed.key)
+    where = f"step {progress[0]} of {progress[1]}" if progress else "its beginning"
+    return f"stopped; run again to go on with {step.stage.name!r} from {where}"
+
+
+def failed(plan: Plan, index: int, reply: Reply) -> Exception:
+    """The error of a stage as the user sees it."""
+    assert reply.error is not None
+    if not reply.first:
+        return OtherRankSpokeError()
+    stage, error = plan.steps[index].stage, reply.error
+    head = f"{error.where}: {error.what}" if error.where else error.what
+    told = FinetuneError(f"{stage.name} stopped: {head}", remedy=error.remedy)
+    trace = plan.store.part(stage.name, plan.steps[index].keyed.key) / "error.txt"
+    where = f"Traceback: {shown(trace)}" if trace.exists() else ""
+    return extended(told, " ".join(filter(None, [_safe(plan, index), where])))
+
+
+def extended(error: FinetuneError, line: str) -> FinetuneError:
+    """The error with one more line below its remedy."""
+    remedy = "\n  ".join(filter(None, [error.remedy, line]))
+    return FinetuneError(error.what, where=error.where, remedy=remedy)
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be given from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _safe(plan: Plan, index: int) -> str:
+    names = [repr(step.stage.name) for step in plan.steps[:index]]
+    if not names:
+        return ""
+    *most, last = names
+    listed = f"{', '.join(most)} and {last}" if most else last
+    return f"{listed} {'are' if most else 'is'} done and will be kept."

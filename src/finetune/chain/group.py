@@ -1,0 +1,79 @@
+"""The ranks of one stage as a process group of their own; used inside a stage's process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+from typing import Any
+
+from finetune import ranks
+from finetune.chain.child import has_accelerator
+
+# Rank 0 may write a large model before the others meet it again.
+PATIENCE = timedelta(hours=2)
+
+
+def join(index: int) -> None:
+    """Meet the other ranks; `index` counts the groups of this run."""
+    if ranks.world_size() == 1:
+        return
+    _new_address(index)
+    _state().wait_for_everyone()
+
+
+def leave() -> None:
+    """Wait until every rank has finished: rank 0 holds the store that the others still use."""
+    if ranks.world_size() == 1:
+        return
+    import torch.distributed as dist
+
+    _state().wait_for_everyone()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def everyones(value: Any) -> list[Any]:
+    """The values of all ranks, in order."""
+    if ranks.world_size() == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * ranks.world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def _state() -> Any:
+    from accelerate import PartialState
+
+    if has_accelerator():
+        return PartialState(timeout=PATIENCE)
+    return PartialState(cpu=True, backend="gloo", timeout=PATIENCE)
+
+
+def _new_address(index: int) -> None:
+    """A port for this group: the launcher's store keeps the keys of the group before.
+
+    Rank 0 takes a free one and tells the others through the launcher's store, where there is one.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1 + index)
+        return
+    import torch.distributed as dist
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(  # type: ignore[attr-defined]  # not in its __all__
+        host, port, is_master=False, timeout=PATIENCE
+    )
+    place = f"finetune/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{index}"
+    if ranks.is_main():
+        store.set(place, str(_free_port()))
+    os.environ["MASTER_PORT"] = store.get(place).decode()
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

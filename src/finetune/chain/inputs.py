@@ -1,0 +1,103 @@
+"""What a recipe reads from outside: the files of its base and the data of each stage."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from finetune.data.locate import Source, locate
+from finetune.embedded import BASES, base_folder
+from finetune.errors import FinetuneError
+from finetune.recipe.types import Base, Data, Evaluate, Recipe, Score, Stage
+
+# What of a base's folder decides results; `original/` weights, papers and pictures do not.
+PARTS = {".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".py", ".tiktoken"}
+
+
+def base_path(base: Base) -> Path | None:
+    """Folder of a base that lies on this machine; None for a hub id or random weights."""
+    if base.model is None:
+        return None
+    folder = base_folder(base.model) or Path(base.model).expanduser()
+    if not folder.is_dir():
+        _refuse_missing(base.model, folder)
+        return None
+    if not (folder / "config.json").is_file():
+        raise FinetuneError(
+            "this folder holds no model (no config.json)",
+            where=f"base.model: {base.model}",
+            remedy="Give the folder that `save_pretrained` wrote, or a hub id.",
+        )
+    return folder
+
+
+def base_files(folder: Path) -> list[Path]:
+    """Weights, config, tokenizer and code of a base."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in PARTS)
+
+
+def sources(stage: Stage) -> Iterator[tuple[str, Source]]:
+    """Each source of rows that `stage` reads, with a short name for messages.
+
+    Raises:
+        DataError: a file or split is not there.
+    """
+    if isinstance(stage, Evaluate):
+        for score in stage.tasks:
+            if data := score.data or _test_split(score):
+                yield score.name or score.task, locate(data)
+    else:
+        data = getattr(stage, "data", None)
+        if isinstance(data, Data):
+            yield data.task or data.sample or "", locate(data)
+
+
+def problems(recipe: Recipe) -> list[FinetuneError]:
+    """Everything outside the recipe that is missing, each with its place."""
+    found: list[FinetuneError] = []
+    try:
+        base_path(recipe.base)
+    except FinetuneError as error:
+        found.append(error)
+    for stage in recipe.stages:
+        try:
+            list(sources(stage))
+        except FinetuneError as error:
+            found.append(placed(error, stage.name))
+    return found
+
+
+def placed(error: FinetuneError, stage: str) -> FinetuneError:
+    """The same error, its place beginning with the stage."""
+    where = f"{stage}: {error.where}" if error.where else stage
+    return FinetuneError(error.what, where=where, remedy=error.remedy)
+
+
+def together(found: list[FinetuneError], when: str) -> FinetuneError:
+    """All problems as one error; a single one stays as it is."""
+    if len(found) == 1:
+        return found[0]
+    text = "\n".join(f"  {line}" for error in found for line in str(error).splitlines())
+    return FinetuneError(f"{len(found)} problems {when}\n{text}")
+
+
+def _test_split(score: Score) -> Data | None:
+    """A task's own rows; the loss and preference scores have none and name theirs."""
+    if score.task in {"samsum", "text_to_sql"}:
+        return Data(task=score.task, split="test")
+    return None
+
+
+def _refuse_missing(model: str, folder: Path) -> None:
+    where = f"base.model: {model}"
+    if model in BASES:
+        raise FinetuneError(f"the built-in base is not installed at {folder}", where=where)
+    if close := difflib.get_close_matches(model, BASES, n=1):
+        raise FinetuneError("no such base", where=where, remedy=f"Did you mean {close[0]!r}?")
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise FinetuneError(
+            "no such folder",
+            where=where,
+            remedy=f"Relative paths start at the current folder, {Path.cwd()}.",
+        )

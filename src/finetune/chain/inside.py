@@ -1,0 +1,113 @@
+"""What happens inside a stage's process: its job is put together and its function called."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from finetune import stages
+from finetune.chain import group, room
+from finetune.chain.inputs import placed
+from finetune.chain.links import BASE, makes_model, parent, scored
+from finetune.chain.plan import Plan, Step
+from finetune.chain.provenance import device, peak_memory
+from finetune.errors import FinetuneError
+from finetune.job import Job, ModelRef, Result
+from finetune.recipe.types import Evaluate
+
+
+@dataclass(frozen=True)
+class Done:
+    """A stage's result, and the machine it was made on."""
+
+    result: Result
+    made: dict[str, Any]
+
+
+def import_stages(kinds: list[str]) -> None:
+    """Import the modules of these kinds, and with them torch and TRL."""
+    for kind in dict.fromkeys(kinds):
+        try:
+            importlib.import_module(stages.MODULES[kind])
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("finetune"):
+                raise
+            raise FinetuneError(
+                f"the library {error.name!r} is not installed",
+                where=kind,
+                remedy="Install finetune with its dependencies: pip install finetune",
+            ) from error
+
+
+def check_all(plan: Plan) -> list[FinetuneError]:
+    """Problems of every stage that is to run, as all ranks together find them."""
+    group.join(0)
+    mine = (
+        [each.stage.name for each in plan.steps],
+        [(each.status, each.keyed.key) for each in plan.steps],
+        _check_here(plan),
+    )
+    everyones = group.everyones(mine)
+    group.leave()
+    if any(each[:2] != mine[:2] for each in everyones):
+        raise FinetuneError(
+            "the processes do not see the same run folder and data",
+            where=str(plan.store.folder),
+            remedy="Put output_dir and the data on a file system that all machines share.",
+        )
+    errors = {str(error): error for _, _, found in everyones for error in found}
+    return list(errors.values())
+
+
+def perform(plan: Plan, index: int) -> Done:
+    """Run one stage."""
+    group.join(1 + index)
+    stage = plan.steps[index].stage
+    module = importlib.import_module(stages.MODULES[stage.kind])
+    result = module.run(stage, job(plan, index))
+    group.leave()
+    return Done(result, {"device": device(), "peak_memory": peak_memory()})
+
+
+def job(plan: Plan, index: int) -> Job:
+    """What the stage gets. Before the stages it takes from have run, the base stands for them.
+
+    `evaluate` gets the models that it scores, in order, and nothing else: its key knows no more.
+    """
+    recipe, step = plan.recipe, plan.steps[index]
+    models = {BASE: ModelRef(base=recipe.base)}
+    for before in plan.steps[:index]:
+        if makes_model(before.stage):
+            models[before.stage.name] = _model(plan, before) or models[BASE]
+    start = None if isinstance(step.stage, Evaluate) else parent(recipe, step.stage)
+    names = scored(recipe, step.stage) if isinstance(step.stage, Evaluate) else tuple(models)
+    return Job(
+        name=step.stage.name,
+        out=plan.store.part(step.stage.name, step.keyed.key),
+        seed=recipe.seed,
+        model=models[start.name if start else BASE],
+        models={name: models[name] for name in names},
+    )
+
+
+def _model(plan: Plan, step: Step) -> ModelRef | None:
+    record = step.record or plan.store.find(step.stage.name, step.keyed.key).record
+    return record.model_ref() if record else None
+
+
+def _check_here(plan: Plan) -> list[FinetuneError]:
+    found: list[FinetuneError] = []
+    try:
+        room.check_memory(plan.recipe.base)
+    except FinetuneError as error:
+        found.append(error)
+    for index, step in enumerate(plan.steps):
+        if step.status == "keep":
+            continue
+        try:
+            module = importlib.import_module(stages.MODULES[step.stage.kind])
+            module.check(step.stage, job(plan, index))
+        except FinetuneError as error:
+            found.append(placed(error, step.stage.name))
+    return found

@@ -1,0 +1,110 @@
+"""The key of a stage: a hash of all that decides its result, and of nothing else.
+
+Hardware, names, folders and library versions are not in it: the same content gives the same key
+wherever it lies, so that a run can be moved, renamed and taken from a laptop to a cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from finetune.chain.fingerprint import Fingerprints
+from finetune.chain.inputs import base_files, base_path, sources
+from finetune.chain.links import BASE, parent, scored
+from finetune.recipe.types import Evaluate, Recipe, Stage
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A stage's key, and what it was made from (kept to explain later why it differs)."""
+
+    key: str
+    ingredients: dict[str, Any]
+
+    @property
+    def short(self) -> str:
+        """Enough of the key to name a folder."""
+        return self.key[:8]
+
+
+def keys(recipe: Recipe, prints: Fingerprints) -> dict[str, Keyed]:
+    """The key of every stage by its name, in the order they run."""
+    base = _base(recipe, prints)
+    made: dict[str, Keyed] = {}
+    for stage in recipe.stages:
+        ingredients = plain(
+            {
+                "kind": stage.kind,
+                "version": stage.version,
+                "seed": recipe.seed,
+                "base": base,
+                "data": _data(stage, prints),
+                **_settings(stage),
+                **_parents(recipe, stage, made),
+            }
+        )
+        made[stage.name] = Keyed(digest(ingredients), ingredients)
+    return made
+
+
+def digest(ingredients: dict[str, Any]) -> str:
+    """Hash of plain data, the same for any order of keys."""
+    text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: 1.0 is 1, and what is None is left out, as if it had not been written."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    settings = asdict(stage)
+    for by_key in ("name", "from_", "models"):
+        settings.pop(by_key, None)
+    for data in [settings.get("data"), *(task["data"] for task in settings.get("tasks", ()))]:
+        if data is not None:
+            data["path"] = None  # its content counts
+    return {"settings": settings}
+
+
+def _parents(recipe: Recipe, stage: Stage, made: dict[str, Keyed]) -> dict[str, Any]:
+    if isinstance(stage, Evaluate):
+        # The names too: they head the rows of the scores.
+        names = scored(recipe, stage)
+        return {"models": [[name, "" if name == BASE else made[name].key] for name in names]}
+    before = parent(recipe, stage)
+    return {"from": made[before.name].key if before else None}
+
+
+def _base(recipe: Recipe, prints: Fingerprints) -> dict[str, Any]:
+    base = asdict(recipe.base)
+    if folder := base_path(recipe.base):
+        base["model"] = None
+        base["files"] = {file.name: prints.of(file) for file in base_files(folder)}
+    if recipe.base.tokenizer and recipe.stages:
+        base["tokenizer_data"] = _data(recipe.stages[0], prints)
+    return base
+
+
+def _data(stage: Stage, prints: Fingerprints) -> dict[str, str]:
+    content: dict[str, str] = {}
+    for name, source in sources(stage):
+        before = f"{name}/" if name else ""
+        if source.hub:
+            content[f"{before}{source.hub}"] = source.revision or "newest"
+        for file in (*source.files, *source.beside):
+            within = (
+                file.relative_to(source.files[0].parent) if file in source.beside else file.name
+            )
+            content[f"{before}{within}"] = prints.of(file)
+    return content

@@ -1,0 +1,96 @@
+"""What the machine can do to a run, told as errors that name the way out."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from finetune.errors import FinetuneError, StoreError
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+LESS_MEMORY = (
+    "Make the batch smaller per device (train.per_device_train_batch_size), shorten "
+    "train.max_length, set base.quantization, or take a smaller base."
+)
+
+
+@contextmanager
+def folder_errors(folder: Path) -> Iterator[None]:
+    """Turn what the system says about a run's folder into a `StoreError`."""
+    try:
+        yield
+    except OSError as error:
+        raise folder_error(error, folder) from error
+
+
+def folder_error(error: OSError, folder: Path) -> StoreError:
+    """The system's refusal with its remedy."""
+    if error.errno in FULL:
+        return full(folder)
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        what, remedy = "cannot be written to", "Give a folder of yours with output_dir=..."
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        what = "is not a folder"
+        remedy = "Move the file away, or give another folder with output_dir=..."
+    else:
+        what, remedy = f"cannot be used ({error.strerror or error})", "Give another output_dir=..."
+    return StoreError(f"the run folder {what}", where=str(folder), remedy=remedy)
+
+
+def full(folder: Path) -> StoreError:
+    """No space left."""
+    return StoreError(
+        "the disk is full",
+        where=str(folder),
+        remedy="Free some space, or give a folder on another disk with output_dir=...; "
+        "the next run goes on from here.",
+    )
+
+
+def translate(error: BaseException, folder: Path) -> FinetuneError | None:
+    """A library's exception as an error with a remedy; None when it is none we know."""
+    if isinstance(error, FinetuneError):
+        return error
+    text = str(error)
+    if (isinstance(error, OSError) and error.errno in FULL) or "No space left on device" in text:
+        return full(folder)
+    if _is_out_of_memory(error, text):
+        return FinetuneError("out of memory", where=_first_line(text), remedy=LESS_MEMORY)
+    return None
+
+
+def killed(signal_number: int) -> FinetuneError:
+    """A stage's process that ended without a word."""
+    if signal_number == 9:
+        return FinetuneError(
+            "its process was killed from outside (SIGKILL), most often by the system for want "
+            "of memory",
+            remedy=LESS_MEMORY,
+        )
+    return FinetuneError(
+        f"its process ended by signal {signal_number}",
+        remedy="A native library crashed; its versions are in the records (`finetune show`).",
+    )
+
+
+def unexpected(error: BaseException, frame: str) -> FinetuneError:
+    """Any other exception: what it is and the last of our own lines it went through."""
+    line = _first_line(str(error))
+    what = f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return FinetuneError(f"{what} (at {frame})" if frame else what)
+
+
+def _is_out_of_memory(error: BaseException, text: str) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0][:200] if lines else ""

@@ -1,0 +1,117 @@
+"""Stages that take milliseconds: every step of their "training" is one more hash."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from finetune.errors import DataError, FinetuneError
+from finetune.job import ModelRef, Result
+from finetune.recipe.types import Base, Data, Dpo, Evaluate, Merge, Recipe, Score, Sft
+
+STEPS = 5
+
+
+def check(stage, job):
+    if told := getattr(stage, "train", {}).get("check"):
+        raise FinetuneError(told, remedy="Mend it.")
+
+
+def run(stage, job):
+    settings = getattr(stage, "train", {})
+    act(settings.get("act", ""), job)
+    start = value_of(job.model)
+    if isinstance(stage, Evaluate):
+        scores = {name: {"task value": number(value_of(job.models[name]))} for name in job.models}
+        return Result(scores=scores)
+    value = train(start, stage, job, settings.get("pause", 0.0), settings.get("steps", STEPS))
+    folder = job.out / "model"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "value.txt").write_text(value)
+    if isinstance(stage, Merge):
+        return Result(model=ModelRef(base=Base(model=str(folder))), facts={"value": value})
+    return Result(model=replace(job.model, adapter=folder), facts={"value": value})
+
+
+def train(value, stage, job, pause, steps):
+    """Like a trainer: a checkpoint after each step, and on from the last one."""
+    step = 0
+    for folder in job.out.glob("checkpoint-*"):
+        state = folder / "trainer_state.json"
+        if state.exists() and (found := json.loads(state.read_text()))["global_step"] > step:
+            step, value = found["global_step"], found["value"]
+    while step < steps:
+        time.sleep(pause)
+        step += 1
+        value = hashlib.sha256(f"{value} {stage.kind} {step} {job.seed}".encode()).hexdigest()
+        folder = job.out / f"checkpoint-{step}"
+        folder.mkdir(exist_ok=True)
+        state = {"global_step": step, "max_steps": steps, "value": value}
+        beside = folder / "writing"
+        beside.write_text(json.dumps(state))
+        beside.replace(folder / "trainer_state.json")
+    return value
+
+
+def act(what, job):
+    match what:
+        case "data":
+            raise DataError("'chosen' is empty", where="pairs.jsonl line 3", remedy="Fix the row.")
+        case "bug":
+            raise RuntimeError("shapes differ\nin the second line")
+        case "memory":
+            raise MemoryError
+        case "torch":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes")
+        case "disk":
+            raise OSError(28, "No space left on device", str(job.out))
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "deaf":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            time.sleep(60)
+        case "":
+            return
+        case _:
+            raise AssertionError(what)
+
+
+def value_of(model):
+    folder = model.adapter or Path(model.base.model)
+    return (folder / "value.txt").read_text()
+
+
+def number(value):
+    return int(value[:6], 16) / 1e6
+
+
+def use(monkeypatch):
+    """Put the fakes into the table of stages."""
+    for kind in ("pretrain", "sft", "dpo", "evaluate", "merge"):
+        monkeypatch.setitem(__import__("finetune.stages").stages.MODULES, kind, __name__)
+
+
+def recipe(folder, **changes):
+    """A recipe over files in `folder`, made there if they are not; `sft` and `dpo` are settings."""
+    base = folder / "base"
+    base.mkdir(exist_ok=True, parents=True)
+    for name, text in {"config.json": "{}", "value.txt": "0000000"}.items():
+        if not (base / name).exists():
+            (base / name).write_text(text)
+    for name in ("train.jsonl", "pairs.jsonl"):
+        if not (folder / name).exists():
+            (folder / name).write_text('{"a": 1}\n')
+    test = Data(path=str(folder / "train.jsonl"))
+    models = changes.pop("models", ("base", "sft", "dpo"))
+    stages = (
+        Sft(name="sft", data=Data(path=str(folder / "train.jsonl")), train=changes.pop("sft", {})),
+        Dpo(name="dpo", data=Data(path=str(folder / "pairs.jsonl")), train=changes.pop("dpo", {})),
+        Evaluate(name="evaluate", tasks=(Score(task="loss", data=test),), models=models),
+        Merge(name="merge"),
+    )
+    settings = {"name": "fake", "base": Base(model=str(base)), "stages": stages}
+    return Recipe(**{**settings, "output_dir": str(folder / "run"), **changes})
