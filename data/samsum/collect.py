@@ -6,9 +6,9 @@ from typing import Any
 
 from .compose import Chat, Composer
 from .measure import Overlap, novel_bigram_share
-from .pairs import make_pair
+from .pairs import draw_kinds, make_pair
 
-MAX_OVERLAP = 0.4
+MAX_OVERLAP = 0.35
 MIN_NOVEL = 0.6
 
 
@@ -50,9 +50,10 @@ def take_pairs(
     composer: Composer, collector: Collector, split: str, count: int, rng: random.Random
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    kinds = draw_kinds(count, rng)
     while len(rows) < count:
         chat = composer.chat(rng)
-        pair = make_pair(composer, chat, rng) if collector.accepts(chat) else None
+        pair = make_pair(composer, chat, kinds[len(rows)], rng) if collector.accepts(chat) else None
         if pair:
             collector.take(chat, split)
             rows.append({"prompt_id": f"pair-{split}-{len(rows):04}", **pair})

@@ -1,6 +1,7 @@
 """Puts one chat together from beats and says in a summary what came of it."""
 
 import random
+import re
 from dataclasses import dataclass
 
 from .people import Person, draw_cast, roster
@@ -49,7 +50,7 @@ class Composer:
         """The order of beats: prelude, opening, details, a detour, the outcome, a second topic, goodbye."""
         opening = rng.choice(family.of_kind("open"))
         greets = opening.turns[0].speaker == "A"
-        beats = [*maybe(self.talk, "prelude", 0.4 if greets else 0.0, rng), opening]
+        beats = [*maybe(self.talk, "prelude", 0.36 if greets else 0.0, rng), opening]
         details = [beat for beat in family.of_kind("maybe") if rng.random() < 0.55][:2]
         end = rng.choice(family.of_kind("end"))
         side = maybe(self.talk, "side", 0.28, rng)
@@ -103,7 +104,8 @@ def with_pronouns(parts: list[str], facts: Facts) -> list[str]:
     spoken = list(parts[:1])
     for before, part in zip(parts, parts[1:], strict=False):
         for person in facts.cast.values():
-            if before.startswith(person.name) and part.startswith(f"{person.name} "):
+            unclear = re.search(rf"\b{person.pronoun('him')}\b", part)
+            if before.startswith(person.name) and part.startswith(f"{person.name} ") and not unclear:
                 part = person.pronoun("he").capitalize() + part.removeprefix(person.name)
         spoken.append(part)
     return spoken

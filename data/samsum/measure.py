@@ -26,20 +26,24 @@ def novel_bigram_share(summary: str, dialogue: str) -> float:
 
 
 class Overlap:
-    """An index of chats that says how much of its 8-grams a further chat shares with the closest of them."""
+    """An index of chats that says how much of its 8-grams a further chat shares with the closest.
+
+    The share is of the shorter chat of the two, so it is the same from either side.
+    """
 
     SIZE = 8
 
     def __init__(self) -> None:
         self.owners: dict[tuple[str, ...], list[int]] = {}
-        self.count = 0
+        self.sizes: list[int] = []
 
     def add(self, dialogue: str) -> None:
-        for gram in grams(spoken_words(dialogue), self.SIZE):
-            self.owners.setdefault(gram, []).append(self.count)
-        self.count += 1
+        mine = grams(spoken_words(dialogue), self.SIZE)
+        for gram in mine:
+            self.owners.setdefault(gram, []).append(len(self.sizes))
+        self.sizes.append(len(mine))
 
     def closest(self, dialogue: str) -> float:
         mine = grams(spoken_words(dialogue), self.SIZE)
         hits = Counter(owner for gram in mine for owner in self.owners.get(gram, ()))
-        return max(hits.values(), default=0) / max(len(mine), 1)
+        return max((count / min(len(mine), self.sizes[owner]) for owner, count in hits.items()), default=0.0)

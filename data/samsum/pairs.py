@@ -14,8 +14,8 @@ TRIES = 60
 
 def utterances(chat: Chat) -> list[tuple[str, str]]:
     """The chat's (speaker, text), in order."""
-    split = (line.split(": ", 1) for line in chat.dialogue.split("\n"))
-    return [(name, text) for name, text in split]
+    parts = (line.partition(": ") for line in chat.dialogue.split("\n"))
+    return [(name, text) for name, _, text in parts]
 
 
 def glue(chosen: list[tuple[str, str]], way: str) -> str:
@@ -60,9 +60,16 @@ def invented(composer: Composer, chat: Chat, rng: random.Random) -> str | None:
     return None
 
 
-def make_pair(composer: Composer, chat: Chat, rng: random.Random) -> dict[str, str] | None:
-    """The pair's chosen and rejected summary and how the latter fails, or None if none of fitting length was found."""
-    kind = "copied" if rng.random() < COPIED_SHARE else "invented"
+def draw_kinds(count: int, rng: random.Random) -> list[str]:
+    """How each of `count` rejected summaries fails, in random order but exact shares."""
+    copies = round(COPIED_SHARE * count)
+    kinds = ["copied"] * copies + ["invented"] * (count - copies)
+    rng.shuffle(kinds)
+    return kinds
+
+
+def make_pair(composer: Composer, chat: Chat, kind: str, rng: random.Random) -> dict[str, str] | None:
+    """The chat with its own summary and one that fails in this way, or None if none of fitting length was found."""
     rejected = copied(chat, rng) if kind == "copied" else invented(composer, chat, rng)
     if rejected is None or (kind == "copied" and novel_bigram_share(rejected, chat.dialogue) > 0.4):
         return None

@@ -72,6 +72,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r" ([,.!?])", r"\1", text)
     text = re.sub(r"^[,. ]+", "", text)
+    text = re.sub(r"([!?])[.,]", r"\1", text)
     return re.sub(r"(^|[.!?] )([a-z])", lambda found: found.group(1) + found.group(2).upper(), text)
 
 

@@ -4,10 +4,12 @@ import random
 import re
 from dataclasses import dataclass
 
-EMOJI = ["🙂", "😅", "😂", "🙈", "👍", "🎉", "😬", "❤️", "🤔", "🙏", ":)", ":D", ";)", "xD"]
-SAD_EMOJI = ["😢", "😩", "😭", "😞", ":(", ":/", "ugh", "🙄"]
+CALM_EMOJI = ["🙂", "👍", ":)", ";)", "😊"]
+GLAD_EMOJI = ["😂", "🎉", "❤️", ":D", "xD", "😍", "💪"]
+ASKING_EMOJI = ["🤔", "🙏", "👀", ":)", "🙈"]
+SAD_EMOJI = ["😢", "😩", "😭", "😞", ":(", ":/", "🙄", "😬"]
 SAD_WORDS = re.compile(
-    r"\b(sorry|lost|broke|broken|sick|ill|hurts?|can't|worried|afraid|hate|awful|died|flat|late|never|nervous|no|missed|"
+    r"\b(sorry|lost|broke|broken|sick|ill|hurts?|can't|worried|afraid|hate|awful|died|nervous|missed|"
     r"cancelled|stuck|failed|sad|vet|hospital|nobody|fever|leak|leaking|stolen|panic)\b", re.IGNORECASE)
 SHORT_FORMS = {
     "you": "u", "are": "r", "please": "pls", "thanks": "thx", "because": "cuz", "tomorrow": "tmrw", "tonight": "2nite",
@@ -50,8 +52,10 @@ def swap_words(text: str, table: dict[str, str], share: float, rng: random.Rando
 
 
 def add_emoji(text: str, rng: random.Random) -> str:
-    emoji = rng.choice(SAD_EMOJI if SAD_WORDS.search(text) else EMOJI)
-    return f"{text} {emoji}"
+    if SAD_WORDS.search(text):
+        return f"{text} {rng.choice(SAD_EMOJI)}"
+    fitting = {"?": ASKING_EMOJI, "!": GLAD_EMOJI}.get(text[-1], CALM_EMOJI)
+    return f"{text} {rng.choice(fitting)}"
 
 
 def dress(text: str, style: Style, rng: random.Random) -> str:
