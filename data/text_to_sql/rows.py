@@ -40,7 +40,8 @@ def _values(
     if column.role == "ref":
         parents = len(rows[column.to])
         active = sorted(rng.sample(range(1, parents + 1), round(parents * (1 - IDLE_PARENTS))))
-        return [*rng.sample(active, min(len(active), count)), *rng.choices(active, k=count)][:count]
+        linked: list[Value] = [*rng.sample(active, min(len(active), count))]
+        return [*linked, *rng.choices(active, k=count)][:count]
     if column.role == "optional":
         candidates = _distinct(_candidates(column, pools, rng), count, rng)
         return [None if rng.random() < MISSING else str(value) for value in candidates]
