@@ -20,7 +20,7 @@ COUNTS = {
 CHATS = [name for name in COUNTS if name.startswith("samsum/")]
 PAIRS = [name for name in COUNTS if name.startswith("samsum_preferences/")]
 
-sys.path.insert(0, str(ROOT / "data"))
+sys.path.append(str(ROOT / "data"))
 from samsum.compose import MAX_SENTENCES  # noqa: E402
 from samsum.measure import Overlap, novel_bigram_share, words  # noqa: E402
 from samsum.script import read_scenarios  # noqa: E402

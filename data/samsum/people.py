@@ -7,7 +7,7 @@ PRONOUNS = {
     "f": {"he": "she", "him": "her", "his": "her", "himself": "herself"},
     "m": {"he": "he", "him": "him", "his": "his", "himself": "himself"},
 }
-ROLES = ("A", "B", "C", "X", "Y")
+ROLES = ("A", "B", "C", "X", "Y", "Z")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def roster(pools: dict[str, list[str]]) -> list[Person]:
 
 
 def draw_cast(people: list[Person], rng: random.Random) -> dict[str, Person]:
-    """Three possible speakers (A, B, C) and two people who may be talked about (X, Y), no two alike in name."""
+    """Three possible speakers (A, B, C) and three people who may be talked about (X, Y, Z), no two alike in name."""
     cast: list[Person] = []
     while len(cast) < len(ROLES):
         person = rng.choice(people)
