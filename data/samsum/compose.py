@@ -89,7 +89,7 @@ def tell(family: Family, ways: list[str], facts: Facts, rng: random.Random) -> s
 
 
 def summarise(family: Family, beats: list[Beat], facts: Facts, rng: random.Random) -> str:
-    """Opening, details, outcome and second topic in order; a `whole` sentence of the outcome stands for all but the last."""
+    """Opening, details, outcome, second topic in order; an outcome's `whole` stands for all before it."""
     parts: list[str] = []
     for beat in beats:
         if beat.whole and (not beat.sentences or rng.random() < 0.5):

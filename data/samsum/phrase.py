@@ -14,7 +14,9 @@ VOWEL_SOUND = re.compile(r"(?:[aeio]|u(?!ni|se|su|ku)|8\b|8\d|11\b|18\b|hour|hon
 class Facts:
     """What is true in one chat: its people and every slot drawn so far; remembers which slots were said."""
 
-    def __init__(self, family: Family, pools: dict[str, list[str]], cast: dict[str, Person], rng: random.Random) -> None:
+    def __init__(
+        self, family: Family, pools: dict[str, list[str]], cast: dict[str, Person], rng: random.Random
+    ) -> None:
         self.cast, self.pools, self.rng = cast, pools, rng
         self.values: dict[str, str] = {}
         self.said: set[str] = set()
