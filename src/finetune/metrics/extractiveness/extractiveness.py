@@ -31,5 +31,10 @@ class Extractiveness(evaluate.Metric):
             features=datasets.Features({"predictions": text, "documents": text}),
         )
 
-    def _compute(self, predictions: list[str], documents: list[str]) -> dict[str, float]:
+    def _compute(
+        self,
+        predictions: list[str],
+        documents: list[str],
+        references: object = None,  # unused: `evaluate.combine` hands all inputs to all
+    ) -> dict[str, float]:
         return mean(score_rows(predictions, documents))

@@ -2,7 +2,7 @@
 
 Follows SQLite's "Defense Against The Dark Arts" (sqlite.org/security.html): the file is opened
 read-only and immutable, an authorizer lets nothing but reading through, and size, work, time and
-memory are bounded.
+memory are bounded. It runs in a process of its own (`worker`), which bounds what SQLite cannot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Row = tuple[Any, ...]
-Status = Literal["ok", "error", "over_limit", "timeout"]
+Status = Literal["ok", "error", "over_limit", "timeout", "no_database"]
 
 _READING = {
     sqlite3.SQLITE_SELECT,
@@ -43,8 +43,7 @@ _SIZES = {
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
-# Of the whole process: SQLite has no limit per connection, and lets nobody raise it again.
-_HEAP_BYTES = 512 * 2**20
+_HEAP_BYTES = 256 * 2**20  # of SQLite in this process; no later PRAGMA can raise it
 _STEPS_PER_CHECK = 500
 
 
@@ -60,9 +59,10 @@ Database = Path | Schema
 
 @dataclass(frozen=True)
 class Limits:
-    """What one query may use. `steps` (of SQLite's virtual machine) makes the same query stop at
+    """What one query may use.
 
-    the same place on any machine; `seconds` is the net below it, for single steps that take long.
+    `steps` (of SQLite's virtual machine) stop the same query at the same place on any machine;
+    `seconds` are the net below, for steps that take long.
     """
 
     steps: int = 50_000_000

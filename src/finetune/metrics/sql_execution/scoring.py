@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
 from finetune.errors import DataError
 from finetune.metrics.sql_execution.compare import equal_results
-from finetune.metrics.sql_execution.sandbox import Database, Limits, Outcome, opened, run
+from finetune.metrics.sql_execution.sandbox import Database, Limits, Row, Schema
 from finetune.metrics.sql_execution.text import is_ordered, normalized
+from finetune.metrics.sql_execution.worker import Worker
 
 _DEFAULT = Limits()
 
@@ -33,8 +33,9 @@ def score_rows(
     if not len(predictions) == len(references) == len(databases):
         counts = f"{len(predictions)}, {len(references)} and {len(databases)}"
         raise ValueError(f"predictions, references and databases differ in number: {counts}")
-    rows = zip(predictions, references, databases, strict=True)
-    return [_score(number, *row, limits) for number, row in enumerate(rows, start=1)]
+    with Worker() as worker:
+        rows = zip(predictions, references, databases, strict=True)
+        return [_score(worker, limits, number, row) for number, row in enumerate(rows, start=1)]
 
 
 def check_rows(
@@ -45,45 +46,48 @@ def check_rows(
     Raises:
         DataError: as `score_rows`.
     """
-    for number, (gold, database) in enumerate(zip(references, databases, strict=True), start=1):
-        _both(number, "SELECT 1", gold, database, limits)
+    with Worker() as worker:
+        rows = zip(references, databases, strict=True)
+        for number, (gold, database) in enumerate(rows, start=1):
+            _right(worker, number, gold, database, limits)
 
 
 def _score(
-    number: int, predicted: str, gold: str, database: Database, limits: Limits
+    worker: Worker, limits: Limits, number: int, row: tuple[str, str, Database]
 ) -> dict[str, float]:
-    right, outcome = _both(number, predicted, gold, database, limits)
+    predicted, gold, database = row
+    right = _right(worker, number, gold, database, limits)
+    outcome = worker.run(database, predicted, limits)
     ok = outcome.status == "ok"
-    equal = ok and equal_results(right.rows, outcome.rows, ordered=is_ordered(gold))
+    equal = ok and equal_results(right, outcome.rows, ordered=is_ordered(gold))
     shares = {
         "execution_accuracy": equal,
         "exact_match": normalized(predicted) == normalized(gold),
         "valid_sql": ok,
-        "both_empty": ok and not right.rows and not outcome.rows,
+        "both_empty": ok and not right and not outcome.rows,
         "over_limit": outcome.status == "over_limit",
         "timeouts": outcome.status == "timeout",
     }
     return {name: 100.0 * share for name, share in shares.items()}
 
 
-def _both(
-    number: int, predicted: str, gold: str, database: Database, limits: Limits
-) -> tuple[Outcome, Outcome]:
-    place = "the schema text" if not hasattr(database, "name") else str(database)
-    try:
-        with opened(database) as connection:
-            # A slow machine must not fail the whole evaluation: the right query gets more time.
-            right = run(connection, gold, replace(limits, seconds=10 * limits.seconds))
-            if right.status != "ok":
-                raise DataError(
-                    f"the right query fails: {right.message}: {gold}",
-                    where=f"row {number}",
-                    remedy=f"Mend or remove the row; it was run on {place}.",
-                )
-            return right, run(connection, predicted, limits)
-    except (sqlite3.Error, sqlite3.Warning, MemoryError) as error:
+def _right(
+    worker: Worker, number: int, gold: str, database: Database, limits: Limits
+) -> tuple[Row, ...]:
+    """The rows of the right query."""
+    # A slow machine must not fail the whole evaluation: the right query gets more time.
+    outcome = worker.run(database, gold, replace(limits, seconds=10 * limits.seconds))
+    if outcome.status == "ok":
+        return outcome.rows
+    place = "the schema text" if isinstance(database, Schema) else str(database)
+    if outcome.status == "no_database":
         raise DataError(
-            f"its database cannot be opened: {error}",
+            f"its database cannot be opened: {outcome.message}",
             where=f"row {number}",
-            remedy=f"Check that this is a SQLite database: {place}.",
-        ) from error
+            remedy=f"Check that this exists and is right for SQLite: {place}.",
+        )
+    raise DataError(
+        f"the right query fails: {outcome.message}: {gold}",
+        where=f"row {number}",
+        remedy=f"Mend or remove the row; it was run on {place}.",
+    )
