@@ -40,20 +40,21 @@ def run(stage, job):
 def train(value, stage, job, pause, steps):
     """Like a trainer: a checkpoint after each step, and on from the last one."""
     step = 0
-    for folder in job.out.glob("checkpoint-*"):
+    for folder in job.out.glob("checkpoints/checkpoint-*"):
         state = folder / "trainer_state.json"
-        if state.exists() and (found := json.loads(state.read_text()))["global_step"] > step:
+        if (folder / "whole").exists() and (found := json.loads(state.read_text()))[
+            "global_step"
+        ] > step:
             step, value = found["global_step"], found["value"]
     while step < steps:
         time.sleep(pause)
         step += 1
         value = hashlib.sha256(f"{value} {stage.kind} {step} {job.seed}".encode()).hexdigest()
-        folder = job.out / f"checkpoint-{step}"
-        folder.mkdir(exist_ok=True)
+        folder = job.out / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True, exist_ok=True)
         state = {"global_step": step, "max_steps": steps, "value": value}
-        beside = folder / "writing"
-        beside.write_text(json.dumps(state))
-        beside.replace(folder / "trainer_state.json")
+        (folder / "trainer_state.json").write_text(json.dumps(state))
+        (folder / "whole").touch()
     return value
 
 

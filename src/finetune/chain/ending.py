@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from finetune.chain.child import Reply
+from finetune.chain.files import shown
 from finetune.chain.plan import Plan, Step
 from finetune.errors import FinetuneError
 
@@ -54,12 +53,6 @@ def extended(error: FinetuneError, line: str) -> FinetuneError:
     """The error with one more line below its remedy."""
     remedy = "\n  ".join(filter(None, [error.remedy, line]))
     return FinetuneError(error.what, where=error.where, remedy=remedy)
-
-
-def shown(path: Path) -> str:
-    """A path as short as it can be given from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _safe(plan: Plan, index: int) -> str:

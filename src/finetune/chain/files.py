@@ -1,4 +1,4 @@
-"""Writing that survives a crash: a file is there whole, or not at all."""
+"""Writing that survives a crash: a file is there whole, or not at all. And naming files."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be given from the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +29,23 @@ class Done:
 def import_stages(kinds: list[str]) -> None:
     """Import the modules of these kinds, and with them torch and TRL."""
     for kind in dict.fromkeys(kinds):
-        try:
-            importlib.import_module(stages.MODULES[kind])
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("finetune"):
-                raise
-            raise FinetuneError(
-                f"the library {error.name!r} is not installed",
-                where=kind,
-                remedy="Install finetune with its dependencies: pip install finetune",
-            ) from error
+        _module(kind)
+
+
+def _module(kind: str) -> Any:
+    try:
+        module = importlib.import_module(stages.MODULES[kind])
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("finetune"):
+            raise
+        raise FinetuneError(
+            f"the library {error.name!r} is not installed",
+            where=kind,
+            remedy="Install finetune with its dependencies: pip install finetune",
+        ) from error
+    if "transformers" in sys.modules:
+        importlib.import_module("finetune.stages.quiet").hush()
+    return module
 
 
 def check_all(plan: Plan) -> list[FinetuneError]:
@@ -64,8 +72,7 @@ def perform(plan: Plan, index: int) -> Done:
     """Run one stage."""
     group.join(1 + index)
     stage = plan.steps[index].stage
-    module = importlib.import_module(stages.MODULES[stage.kind])
-    result = module.run(stage, job(plan, index))
+    result = _module(stage.kind).run(stage, job(plan, index))
     group.leave()
     return Done(result, {"device": device(), "peak_memory": peak_memory()})
 
@@ -106,8 +113,7 @@ def _check_here(plan: Plan) -> list[FinetuneError]:
         if step.status == "keep":
             continue
         try:
-            module = importlib.import_module(stages.MODULES[step.stage.kind])
-            module.check(step.stage, job(plan, index))
+            _module(step.stage.kind).check(step.stage, job(plan, index))
         except FinetuneError as error:
             found.append(placed(error, step.stage.name))
     return found

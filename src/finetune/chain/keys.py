@@ -15,6 +15,7 @@ from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import base_files, base_path, sources
 from finetune.chain.links import BASE, parent, scored
 from finetune.recipe.types import Evaluate, Recipe, Stage
+from finetune.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def keys(recipe: Recipe, prints: Fingerprints) -> dict[str, Keyed]:
                 "seed": recipe.seed,
                 "base": base,
                 "data": _data(stage, prints),
+                "tasks": _task_versions(stage),
                 **_settings(stage),
                 **_parents(recipe, stage, made),
             }
@@ -94,6 +96,16 @@ def _base(recipe: Recipe, prints: Fingerprints) -> dict[str, Any]:
     if recipe.base.tokenizer and recipe.stages:
         base["tokenizer_data"] = _data(recipe.stages[0], prints)
     return base
+
+
+def _task_versions(stage: Stage) -> dict[str, int]:
+    """Versions of the prompts and scores that the stage uses."""
+    names: set[str] = set()
+    if isinstance(stage, Evaluate):
+        names = {score.task for score in stage.tasks}
+    elif data := getattr(stage, "data", None):
+        names = {data.task}
+    return {name: TASKS[name].version for name in sorted(names & TASKS.keys())}
 
 
 def _data(stage: Stage, prints: Fingerprints) -> dict[str, str]:

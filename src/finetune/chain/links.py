@@ -21,8 +21,9 @@ def parent(recipe: Recipe, stage: Stage) -> Stage | None:
 
 
 def scored(recipe: Recipe, stage: Evaluate) -> tuple[str, ...]:
-    """Names of the models that `stage` scores, in order; by default all there are."""
-    return stage.models or (BASE, *(each.name for each in _models_before(recipe, stage)))
+    """Names of the models that `stage` scores, in order; by default all that have weights."""
+    base = (BASE,) if recipe.base.model else ()
+    return stage.models or (*base, *(each.name for each in _models_before(recipe, stage)))
 
 
 def needed(recipe: Recipe, stage: Stage) -> tuple[Stage, ...]:

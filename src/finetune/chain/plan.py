@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from finetune.chain.files import shown
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import problems, together
 from finetune.chain.keys import Keyed, keys
@@ -48,7 +49,7 @@ class Plan:
     def __str__(self) -> str:
         width = max(len(step.stage.name) for step in self.steps)
         lines = [f"  {step.stage.name:<{width}}  {step}" for step in self.steps]
-        return "\n".join([f"{self.recipe.name} in {self.store.folder}", *lines])
+        return "\n".join([f"{self.recipe.name} in {shown(self.store.folder)}", *lines])
 
 
 def store_of(recipe: Recipe) -> Store:

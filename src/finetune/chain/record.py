@@ -11,8 +11,9 @@ from finetune.chain.files import write_json
 from finetune.job import ModelRef
 
 NAME = "record.json"
-# Not results: a checkpoint may be deleted to save space, an error belongs to an earlier attempt.
-PASSING = ("checkpoint-*", "error*.txt", ".*", "*.tmp", NAME)
+CHECKPOINTS = "checkpoints"
+# Not results: checkpoints go when the stage is done, an error belongs to an earlier attempt.
+PASSING = (CHECKPOINTS, "error*.txt", ".*", "*.tmp", NAME)
 
 
 @dataclass(frozen=True, kw_only=True)

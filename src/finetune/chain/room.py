@@ -6,6 +6,7 @@ What is refused here cannot work; what passes may still be too large for its bat
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import struct
@@ -13,14 +14,13 @@ import sys
 from pathlib import Path
 
 from finetune import ranks
-from finetune.chain.inputs import base_files, base_path
+from finetune.chain.inputs import base_path
 from finetune.chain.mishap import full
 from finetune.errors import FinetuneError, StoreError
-from finetune.recipe.types import Base, Dpo, Merge, Pretrain, Sft, Stage
+from finetune.recipe.types import Base, Merge, Pretrain, Sft, Stage
 
-WEIGHTS = {".safetensors", ".bin"}
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
-CHOSEN = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+FLOATS = {"F64", "F32", "F16", "BF16"}
+WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 LEAST_DISK = 20_000_000
 
 
@@ -54,67 +54,52 @@ def weights_in_memory(base: Base) -> int:
     """Least number of bytes of a local base when it is loaded; 0 when it is not known."""
     quantization = base.quantization or {}
     if quantization.get("load_in_4bit"):
-        width: float | None = 0.5
+        width = 0.5
     elif quantization.get("load_in_8bit"):
         width = 1.0
     else:
-        width = CHOSEN.get(base.dtype)
-    return sum(_weight_bytes(file, width) for file in _weight_files(base))
+        # `auto` computes in full precision on a CPU, in half on an accelerator.
+        width = WIDTHS.get(base.dtype, 2.0 if _has_gpu() else 4.0)
+    return _weights(base, width)
 
 
 def _written(stage: Stage, base: Base) -> int:
-    whole = isinstance(stage, Merge | Pretrain) or (
-        isinstance(stage, Sft | Dpo) and stage.lora is None and base.quantization is None
-    )
-    if isinstance(stage, Dpo) or not whole:
-        return LEAST_DISK  # an adapter is small; whether DPO has one, the stage before decides
-    return LEAST_DISK + sum(_weight_bytes(file, 2.0) for file in _weight_files(base))
+    whole = isinstance(stage, Merge | Pretrain) or (isinstance(stage, Sft) and stage.lora is None)
+    if not whole or (isinstance(stage, Sft) and base.quantization):
+        return LEAST_DISK  # an adapter is small; of DPO, the stage before decides what it trains
+    return LEAST_DISK + _weights(base, 2.0)
 
 
-def _weight_files(base: Base) -> list[Path]:
+def _weights(base: Base, width: float) -> int:
+    """Bytes of a local base's weights at `width` bytes each."""
     folder = base_path(base)
-    files = [file for file in base_files(folder) if file.suffix in WEIGHTS] if folder else []
-    kinds = {file.suffix for file in files}
-    # A folder may hold its weights in both formats; one is loaded.
-    return [file for file in files if file.suffix == ".safetensors"] if len(kinds) > 1 else files
+    files = folder.glob("*.safetensors") if folder else ()
+    return sum(_weight_bytes(file, width) for file in files)
 
 
-def _weight_bytes(file: Path, width: float | None) -> int:
-    """Bytes of a file's weights at `width` bytes each; None: as they are stored."""
-    size = file.stat().st_size
-    if width is None:
-        return size
-    if file.suffix == ".safetensors" and (stored := _header(file)):
-        return int(sum(min(width, own) * count for own, count in stored))
-    return int(size * min(1.0, width / 4))  # stored in at most 4 bytes each
-
-
-def _header(file: Path) -> list[tuple[int, int]]:
-    """Stored width and number of elements of every tensor."""
+def _weight_bytes(file: Path, width: float) -> int:
+    """Bytes of a file's weights; what is stored as whole numbers stays so. 0 if unreadable."""
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, 100_000_000)))
-        return [
-            (WIDTHS.get(each["dtype"], 1), _product(each["shape"]))
-            for name, each in header.items()
-            if name != "__metadata__"
-        ]
+        tensors = [each for name, each in header.items() if name != "__metadata__"]
+        return int(
+            sum(
+                width * math.prod(each["shape"])
+                if each["dtype"] in FLOATS
+                else each["data_offsets"][1] - each["data_offsets"][0]
+                for each in tensors
+            )
+        )
     except (OSError, ValueError, KeyError, TypeError, struct.error):
-        return []
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
+        return 0
 
 
 def _memory() -> int | None:
     """Memory that weights may fill: of the accelerators if there are any, else of the machine."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is not None and _has_gpu():
         devices = range(torch.cuda.device_count())
         total = sum(torch.cuda.get_device_properties(each).total_memory for each in devices)
         # Sharded weights may lie on every machine, and partly in the memory beside the GPU.
@@ -122,6 +107,11 @@ def _memory() -> int | None:
     copies = 1 if _sharded() else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     available = _available()
     return available // copies if available else None
+
+
+def _has_gpu() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
 
 
 def _machines() -> int:

@@ -16,6 +16,7 @@ from finetune import console, ranks
 from finetune.chain import child, ending, inside, provenance, room
 from finetune.chain import record as records
 from finetune.chain.ending import TerminatedRun
+from finetune.chain.files import shown
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import together
 from finetune.chain.lock import lock
@@ -83,7 +84,7 @@ def _prepare(plan: Plan) -> None:
     except KeyboardInterrupt as stop:
         raise ending.stopped(stop, "stopped before the first stage") from None
     if reply.error:
-        trace = "" if reply.known else f"Traceback: {ending.shown(folder / 'error.txt')}"
+        trace = "" if reply.known else f"Traceback: {shown(folder / 'error.txt')}"
         raise ending.extended(reply.error, trace)
     if reply.value:
         raise together(reply.value, "found before the first stage; nothing was run")
@@ -133,7 +134,7 @@ def _finish(plan: Plan, step: Step, part: Path, done: inside.Done, times: dict[s
         folder=part,
     )
     if aside := store.finish(record, part):
-        console.warn(f"what lay in the place of {name!r} is in {ending.shown(aside)} now")
+        console.warn(f"what lay in the place of {name!r} is in {shown(aside)} now")
 
 
 def _settled(value: Any, part: str, final: str) -> Any:

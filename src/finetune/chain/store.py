@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ from finetune.chain import record as records
 from finetune.chain.files import flush_folder
 from finetune.chain.mishap import folder_errors
 from finetune.chain.record import DamagedRecordError, Record
+
+# What the trainers leave in a checkpoint, the mark after everything else.
+TRAINER_STATE = "trainer_state.json"
+WHOLE = "whole"
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Store:
     def finish(self, record: Record, part: Path) -> Path | None:
         """Write the record and move the folder into place.
 
+        Checkpoints go last: until the folder is in place, a killed run goes on from them.
         Returns where a damaged folder of the same key was put, if there was one.
         """
         final = self.final(record.name, record.key)
@@ -73,14 +79,13 @@ class Store:
             aside = _put_aside(final)
             part.rename(final)
             flush_folder(self.folder)
+        shutil.rmtree(final / records.CHECKPOINTS, ignore_errors=True)
         return aside
 
     def progress(self, name: str, key: str) -> tuple[int, int] | None:
         """Step of the last whole checkpoint and number of steps of an interrupted stage."""
-        part = self.part(name, key)
-        states = [*part.glob("checkpoint-*/trainer_state.json")]
-        states += part.glob("*/checkpoint-*/trainer_state.json")
-        steps = [state for path in states if (state := _steps(path))]
+        marks = self.part(name, key).glob(f"{records.CHECKPOINTS}/checkpoint-*/{WHOLE}")
+        steps = [state for path in marks if (state := _steps(path.with_name(TRAINER_STATE)))]
         return max(steps, default=None)
 
     def _look(self, folder: Path, key: str) -> Found:

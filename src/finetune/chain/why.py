@@ -19,8 +19,13 @@ def differences(stage: str, now: dict[str, Any], before: dict[str, Any]) -> str:
 def _differences(stage: str, now: dict[str, Any], before: dict[str, Any]) -> Iterator[str]:
     new, old = dict(_flat(now)), dict(_flat(before))
     for path in [*new, *(path for path in old if path not in new)]:
-        if new.get(path) != old.get(path):
+        if new.get(path) != old.get(path) and not _opened(path, new, old):
             yield _sentence(stage, path, old.get(path), new.get(path))
+
+
+def _opened(path: tuple[str, ...], new: dict[Any, Any], old: dict[Any, Any]) -> bool:
+    """Whether this is a block, empty on one side, whose keys on the other tell the difference."""
+    return any(len(each) > len(path) and each[: len(path)] == path for each in (*new, *old))
 
 
 def _sentence(stage: str, path: tuple[str, ...], old: Any, new: Any) -> str:
@@ -31,6 +36,8 @@ def _sentence(stage: str, path: tuple[str, ...], old: Any, new: Any) -> str:
         return _models(old or [], new or [])
     if top == "version":
         return f"finetune's own {stage} changed (version {old} -> {new})"
+    if top == "tasks":
+        return f"finetune's own task {rest[0]} changed (version {old} -> {new})"
     if top == "data" or (top == "base" and rest[0] in {"files", "tokenizer_data"}):
         return f"{top} {rest[-1]} {_change(old, new)}"
     place = _dotted(stage if top == "settings" else top, rest)
@@ -64,7 +71,10 @@ def _value(value: Any) -> str:
 
 
 def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Leaves by path; a list of plain values is one leaf, and so is the list of models."""
+    """Leaves by path; a list of plain values is one leaf, and so is the list of models.
+
+    An empty block is a leaf too, since `lora: {}` differs from no `lora`.
+    """
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from _flat(each, (*path, key))

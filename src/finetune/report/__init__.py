@@ -1,1 +1,1 @@
-"""report."""
+"""What a run tells when it is over: terminal tables."""

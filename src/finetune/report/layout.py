@@ -1,0 +1,43 @@
+"""Plain text for a terminal: numbers and columns. No colour, no box drawing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WIDTH = 100
+
+
+def number(value: Any) -> str:
+    """A value with as many digits as mean something."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or (value == int(value) and abs(value) >= 1000):
+        return f"{int(value):,}".replace(",", " ")
+    if value != value or abs(value) == float("inf"):
+        return str(value)
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        return f"{value:.1e}"
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def columns(rows: list[list[str]], *, right: bool) -> str:
+    """Rows as aligned columns; numbers to the right, sentences to the left and wrapped."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines: list[str] = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if right and index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines += _fold("  ".join(cells).rstrip(), indent=sum(widths[:-1]) + 2 * len(widths) - 2)
+    return "\n".join(lines)
+
+
+def _fold(line: str, indent: int) -> list[str]:
+    """Break a line that is too long for the terminal at a comma or space."""
+    if len(line) <= WIDTH or indent > WIDTH // 2:
+        return [line]
+    cut = max(line.rfind(" ", indent, WIDTH), indent)
+    if cut == indent:
+        return [line]
+    return [line[:cut], *_fold(" " * indent + line[cut:].strip(), indent)]
