@@ -43,7 +43,7 @@ _SIZES = {
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
-_HEAP_BYTES = 256 * 2**20  # of SQLite in this process; no later PRAGMA can raise it
+_HEAP_BYTES = 128 * 2**20  # of SQLite in this process; no later PRAGMA can raise it
 _STEPS_PER_CHECK = 500
 
 

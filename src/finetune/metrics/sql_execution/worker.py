@@ -22,7 +22,7 @@ _START = (
     f"import sys; sys.path.insert(0, {_ROOT!r}); "
     "from finetune.metrics.sql_execution.serve import main; main()"
 )
-_GRACE = 1.0  # seconds past its own limit before the process is killed
+_GRACE = 0.5  # seconds past its own limit before the process is killed
 
 
 class Worker:

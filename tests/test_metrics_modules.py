@@ -1,0 +1,68 @@
+"""The metrics as `evaluate` modules: loaded from the package, alone and together, off line."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from finetune.metrics import MODULES, module_path
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*_):
+        raise OSError("a test asked for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def load(tmp_path):
+    import evaluate
+
+    return lambda name: evaluate.load(module_path(name), cache_dir=str(tmp_path))
+
+
+def test_rouge_takes_one_reference_or_several(load):
+    rouge = load("rouge")
+    one = rouge.compute(predictions=["a cat", ""], references=["a cat", "a dog"])
+    assert one["rouge1"] == 50
+    several = rouge.compute(predictions=["a cat"], references=[["a dog", "a cat"]])
+    assert several["rougeLsum"] == 100
+
+
+def test_sql_execution_takes_paths_of_databases(load, tmp_path):
+    path = tmp_path / "one.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    scores = load("sql_execution").compute(
+        predictions=["SELECT count(*) FROM t", "DROP TABLE t"],
+        references=["SELECT 0", "SELECT 0"],
+        databases=[str(path)] * 2,
+    )
+    assert (scores["execution_accuracy"], scores["valid_sql"]) == (50, 50)
+
+
+def test_rouge_and_extractiveness_combine(load):
+    import evaluate
+
+    both = evaluate.combine([load("rouge"), load("extractiveness")])
+    scores = both.compute(predictions=["a cat"], references=["a cat"], documents=["a cat sat"])
+    assert (scores["rouge1"], scores["coverage"], scores["novel_bigrams"]) == (100, 1, 0)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_takes_and_returns(load, name):
+    module = load(name)
+    assert module.description and module.citation
+    assert "Returns:" in module.inputs_description
+
+
+def test_an_unknown_metric_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"no metric 'bleu'; there are rouge"):
+        module_path("bleu")

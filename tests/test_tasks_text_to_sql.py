@@ -1,0 +1,108 @@
+"""Questions to SQL: schema in the prompt, database beside the rows, scores by execution."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+from realdata import real, real_rows
+
+from finetune.errors import DataError
+from finetune.recipe.types import Data
+from finetune.tasks import TASKS
+from finetune.tasks.schema import schema_text
+
+TASK = TASKS["text_to_sql"]
+ROW = {"db_id": "pets", "question": "How many pets?", "query": "SELECT count(*) FROM pet;"}
+TABLES = """
+CREATE TABLE "owner" (id integer PRIMARY KEY, "first name" varchar(20), "order" NUMERIC(3, 1));
+CREATE TABLE pet (a int, b int, owner int REFERENCES owner (id), PRIMARY KEY (a, b));
+CREATE TABLE "group" (x);
+INSERT INTO pet VALUES (1, 1, NULL);
+"""
+
+
+def make(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(TABLES)
+    return path
+
+
+@pytest.fixture(params=["pets.sqlite", "pets/pets.sqlite"])
+def data(request, tmp_path):
+    make(tmp_path / "database" / request.param)
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROW))
+    return Data(task="text_to_sql", path=str(tmp_path / "rows.jsonl"))
+
+
+def test_a_row_finds_its_database_in_both_layouts_of_the_folder(data):
+    (row,) = TASK.prepare([ROW], data)
+    assert TASK.score(["```sql\nSELECT 1;\n```"], [row])["execution_accuracy"] == 100
+    assert "database" not in ROW
+
+
+def test_a_missing_database_is_named_with_its_row(data):
+    with pytest.raises(DataError, match=r"rows\.jsonl row 2: the database 'cars' is missing"):
+        TASK.prepare([ROW, {**ROW, "db_id": "cars"}], data)
+
+
+def test_a_row_that_names_no_tables_is_refused(data):
+    with pytest.raises(DataError, match="row 1: neither 'db_id' nor 'context'"):
+        TASK.prepare([{"question": "q", "query": "SELECT 1"}], data)
+
+
+def test_a_missing_database_is_not_replaced_by_an_empty_one_where_others_lie(data):
+    with pytest.raises(DataError, match="'cars' is missing"):
+        TASK.prepare([{**ROW, "db_id": "cars", "context": "CREATE TABLE t (a)"}], data)
+
+
+def test_the_prompt_holds_the_schema_and_the_question_but_not_the_query(data):
+    (row,) = TASK.prepare([ROW], data)
+    prompt = TASK.prompt(row)
+    assert "CREATE TABLE pet (" in prompt and prompt.endswith("How many pets?")
+    assert "count(*)" not in prompt
+    assert TASK.answer(row) == "SELECT count(*) FROM pet"
+
+
+def test_a_schema_is_short_and_quotes_only_what_sql_would_not_take(tmp_path):
+    path = make(tmp_path / "one.sqlite")
+    assert schema_text(path).split("\n") == [
+        'CREATE TABLE owner (id integer PRIMARY KEY, "first name" varchar, "order" numeric)',
+        "CREATE TABLE pet (a int, b int, owner int REFERENCES owner(id), PRIMARY KEY (a, b))",
+        'CREATE TABLE "group" (x)',
+    ]
+
+
+def test_a_schema_is_read_again_when_its_database_changes(tmp_path):
+    path = make(tmp_path / "one.sqlite")
+    before = schema_text(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE later (a)")
+    assert schema_text(path) != before
+
+
+def test_schema_text_of_a_row_stands_in_the_prompt_on_short_lines():
+    row = {**ROW, "context": "CREATE TABLE pet (\n  a int\n);\nCREATE TABLE car (b int);"}
+    assert "CREATE TABLE pet ( a int )\nCREATE TABLE car (b int)\n" in TASK.prompt(row)
+
+
+def test_a_right_query_that_fails_is_found_before_any_model_answers(data):
+    rows = TASK.prepare([ROW, {**ROW, "query": "SELECT nope FROM pet"}], data)
+    with pytest.raises(DataError, match="row 2: the right query fails: no such column: nope"):
+        TASK.check(rows)
+
+
+def test_the_schemas_of_spider_are_valid_sql_and_all_its_queries_run_on_them():
+    rows = real_rows("spider", "dev.jsonl")
+    path = str(real("spider", "dev.jsonl"))
+    rows = TASK.prepare(rows, Data(task="text_to_sql", path=path))[::7]
+    on_text = [{"query": row["query"], "context": _tables(row)} for row in rows]
+    assert TASK.score([row["query"] for row in rows], on_text)["valid_sql"] == 100
+
+
+def _tables(row):
+    lines = TASK.prompt(row).split("\n")
+    return ";\n".join(line for line in lines if line.startswith("CREATE TABLE"))
