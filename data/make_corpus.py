@@ -1,0 +1,47 @@
+"""Write the corpus that the two shipped base models are trained on: our own texts of many kinds, from a seed.
+
+Example:
+    python data/make_corpus.py --out corpus.jsonl.gz --documents 30000 --seed 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from corpus.mixture import documents  # noqa: E402  (the folder of this script is not an installed package)
+
+
+def write(out: Path, count: int, seed: int) -> Counter[str]:
+    """Write `count` rows {"text": ...} and return how many there are of each kind."""
+    kinds: Counter[str] = Counter()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # no file name and time zero in the gzip header: the same arguments give the same bytes
+    with out.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
+        for kind, text in documents(count, seed):
+            kinds[kind] += 1
+            packed.write((json.dumps({"text": text}, ensure_ascii=False) + "\n").encode("utf-8"))
+    return kinds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="the file to write, ending in .jsonl.gz")
+    parser.add_argument("--documents", type=int, default=60000, help="how many documents (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all draws (default: %(default)s)")
+    options = parser.parse_args(argv)
+    kinds = write(options.out, options.documents, options.seed)
+    for kind, count in kinds.most_common():
+        sys.stdout.write(f"{kind}\t{count}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
