@@ -106,4 +106,6 @@ def _databases(data: Data, files: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def _looks_like_hub_id(path: str) -> bool:
     parts = path.split("/")
-    return len(parts) == 2 and all(parts) and not path.startswith((".", "~")) and not _kind(Path(path))
+    return (
+        len(parts) == 2 and all(parts) and not path.startswith((".", "~")) and not _kind(Path(path))
+    )

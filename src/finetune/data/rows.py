@@ -63,7 +63,10 @@ def _load(source: Source, split: str) -> Any:
         if source.builder == "csv" and ".tsv" in source.files[0].suffixes:
             options["delimiter"] = "\t"
         return datasets.load_dataset(
-            source.builder, data_files=[str(file) for file in source.files], split="train", **options
+            source.builder,
+            data_files=[str(file) for file in source.files],
+            split="train",
+            **options,
         )
     except Exception as error:
         # The library raises many kinds here; what matters is which file, and its own first words.

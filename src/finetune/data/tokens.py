@@ -63,7 +63,10 @@ def encode(tokenizer: Any, conversation: Conversation, max_length: int | None) -
 
 
 def shorten(
-    tokenizer: Any, messages: Sequence[Message], max_length: int | None, answer_follows: bool = False
+    tokenizer: Any,
+    messages: Sequence[Message],
+    max_length: int | None,
+    answer_follows: bool = False,
 ) -> tuple[list[Message], bool]:
     """The messages made to fit `max_length` tokens by cutting the middle of the longest prompt.
 

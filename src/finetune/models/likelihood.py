@@ -46,7 +46,10 @@ def _of_batch(model: Any, rows: Sequence[Encoded]) -> list[Likelihood]:
     with torch.inference_mode():
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
+        logits[:, :-1].float().transpose(1, 2),
+        labels[:, 1:],
+        ignore_index=IGNORED,
+        reduction="none",
     )
     counts = (labels[:, 1:] != IGNORED).sum(dim=1).tolist()
     sums = losses.sum(dim=1, dtype=torch.float64).tolist()

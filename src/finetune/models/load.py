@@ -38,7 +38,19 @@ def open_base(base: Base) -> Any:
             remedy="Give base.model a built-in name, a folder that save_pretrained wrote "
             "(safetensors), or a hub id.",
         ) from error
+    _compute_exactly(model)
     return (model if quantization else model.to(device())).eval()
+
+
+def _compute_exactly(model: Any) -> None:
+    """Keep bitsandbytes 0.50 from its packed 4-bit kernel on CPUs with AVX512-BF16.
+
+    In evaluation mode that kernel rounds to bfloat16 whatever the compute type, and the weights
+    stay packed when training goes on, where it has no gradient.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def new_base(base: Base, vocab_size: int, seed: int) -> Any:

@@ -127,7 +127,9 @@ def _fit(
             f"{shortened} of {len(rows)} prompts lost their middle to fit {max_length} tokens"
         )
     if cut:
-        notes.append(f"{cut} of {len(rows)} pairs have answers longer than {max_length} tokens: cut")
+        notes.append(
+            f"{cut} of {len(rows)} pairs have answers longer than {max_length} tokens: cut"
+        )
     return fitted, lengths, notes
 
 

@@ -14,20 +14,21 @@ from finetune.stages.scores import HeldOutLoss, Preference, Scorer, Written
 def check(stage: Evaluate, job: Job) -> None:
     """Read every task's rows and build the library's generation config."""
     _scorers(stage, job)
-    tokenizer, _ = load_tokenizer(job.models["base"].base if "base" in job.models else job.model.base)
+    tokenizer, _ = load_tokenizer(job.model.base)
     generation_config(tokenizer, stage.generation)
 
 
 def run(stage: Evaluate, job: Job) -> Result:
     """Measure each model on each task; models on one base share its copy in memory."""
     scorers = _scorers(stage, job)
-    for base, refs in by_base(job.models):
+    models = {name: job.models[name] for name in stage.models or job.models}
+    for base, refs in by_base(models):
         tokenizer, _ = load_tokenizer(base)
         for name, model in opened(base, refs):
             say(f"  {job.name}: {name}")
             for scorer in scorers:
                 scorer.measure(name, model, tokenizer)
-    scores: dict[str, dict[str, float]] = {name: {} for name in job.models}
+    scores: dict[str, dict[str, float]] = {name: {} for name in models}
     for score, scorer in zip(stage.tasks, scorers, strict=True):
         for model, numbers in scorer.numbers().items():
             title = score.name or score.task

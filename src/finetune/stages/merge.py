@@ -67,7 +67,9 @@ def _merged(ref: ModelRef, onto: str) -> Any:
     else:
         base = open_base(ref.base)
         if is_quantized(base):
-            base = base.dequantize(dtype=torch.float32 if base.dtype == torch.float32 else base.dtype)
+            base = base.dequantize(
+                dtype=torch.float32 if base.dtype == torch.float32 else base.dtype
+            )
     return PeftModel.from_pretrained(base, str(ref.adapter)).merge_and_unload(safe_merge=True)
 
 
@@ -87,4 +89,6 @@ def _report(stage: Merge, job: Job, found: dict[str, Difference]) -> None:
             remedy="Try the other `onto`, or raise the tolerance if the task's scores agree.",
         )
     if len(found) == 1 and gap.max_logit > EXACT:
-        warn(f"{job.name}: merged logits differ by {gap.max_logit:.2e} where rounding explains less")
+        warn(
+            f"{job.name}: merged logits differ by {gap.max_logit:.2e} where rounding explains less"
+        )

@@ -61,9 +61,9 @@ class Written:
         self.score, self.stage, self.out = score, stage, out
         self.task = TASKS[score.task]
         data = score.data or Data(task=score.task, split="test")  # type: ignore[arg-type]
-        rows = read(data)[: score.rows]
-        need(rows, self.task.needs, data)
-        self.rows: list[Row] = self.task.prepare(rows, data)
+        self.rows: list[Row] = self.task.prepare(read(data)[: score.rows], data)
+        need(self.rows, self.task.needs, data)
+        self.task.check(self.rows)
         self.notes: list[str] = []
         self.predictions: dict[str, list[str]] = {}
 

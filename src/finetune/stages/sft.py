@@ -86,7 +86,9 @@ def losses_of(rows: list[Encoded], max_length: int | None) -> list[str]:
     if cut:
         number = sum(row.cut > 0 for row in rows)
         share = 100 * cut / (cut + sum(row.learnt for row in rows))
-        notes.append(f"{number} of {len(rows)} answers lost their end: {share:.1f}% of what is learnt")
+        notes.append(
+            f"{number} of {len(rows)} answers lost their end: {share:.1f}% of what is learnt"
+        )
     return notes
 
 

@@ -1,0 +1,64 @@
+"""The order of rows over all epochs."""
+
+import pytest
+
+from finetune.data.order import training_order
+from finetune.errors import FinetuneError
+from finetune.stages.batches import split
+
+LENGTHS = [(7 * n) % 97 + 1 for n in range(1000)]
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random", "sequential"])
+def test_every_epoch_holds_every_row_once(strategy):
+    order = training_order(LENGTHS, 8, 2, seed=1, strategy=strategy)
+    if strategy == "sequential":
+        assert order == [*range(1000), *range(1000)]
+    assert sorted(order) == sorted([*range(1000), *range(1000)])
+
+
+def test_the_same_seed_gives_the_same_order_and_another_seed_another():
+    first = training_order(LENGTHS, 8, 1, seed=1, strategy="group_by_length")
+    assert first == training_order(LENGTHS, 8, 1, seed=1, strategy="group_by_length")
+    assert first != training_order(LENGTHS, 8, 1, seed=2, strategy="group_by_length")
+
+
+def test_grouping_by_length_leaves_little_padding():
+    def padded(strategy: str) -> int:
+        order = training_order(LENGTHS, 8, 1, seed=1, strategy=strategy)
+        batches = [order[at : at + 8] for at in range(0, 1000, 8)]
+        return sum(len(b) * max(LENGTHS[row] for row in b) for b in batches) - sum(LENGTHS)
+
+    assert padded("group_by_length") < 0.1 * padded("random")
+
+
+def test_the_first_batch_holds_the_longest_row():
+    order = training_order(LENGTHS, 8, 1, seed=1, strategy="group_by_length")
+    assert max(LENGTHS) in [LENGTHS[row] for row in order[:8]]
+
+
+def test_batches_are_not_sorted_by_length_over_the_epoch():
+    order = training_order(LENGTHS, 8, 1, seed=1, strategy="group_by_length")
+    means = [sum(LENGTHS[row] for row in order[at : at + 8]) / 8 for at in range(8, 1000, 8)]
+    rises = sum(later > earlier for earlier, later in zip(means, means[1:], strict=False))
+    assert 0.35 < rises / len(means) < 0.65
+
+
+def test_half_an_epoch_is_half_the_rows():
+    assert len(training_order(LENGTHS, 8, 0.5, seed=1, strategy="random")) == 500
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "per_device", "accumulation"),
+    [(8, 1, 8, 1), (64, 1, 16, 4), (64, 2, 16, 2), (34, 2, 1, 17), (12, 3, 4, 1), (24, 1, 12, 2)],
+)
+def test_rows_per_step_do_not_depend_on_the_devices(batch_size, devices, per_device, accumulation):
+    found = split(batch_size, devices, "cpu")
+    assert found.per_device * found.accumulation * devices == batch_size
+    assert found.per_device <= 16
+    assert (found.per_device, found.accumulation) == (per_device, accumulation)
+
+
+def test_an_impossible_split_names_the_nearest_possible_ones():
+    with pytest.raises(FinetuneError, match="6 and 9"):
+        split(8, 3, "cpu")
