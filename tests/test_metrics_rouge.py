@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from realdata import real_rows
+from jsonl import jsonl
 
 from finetune.metrics import mean
 from finetune.metrics.rouge.scoring import ROUGES, score_rows
@@ -48,10 +48,10 @@ def test_a_row_without_references_or_of_unequal_number_is_refused():
         score_rows(["a", "b"], [["a"]])
 
 
-def test_equals_rouge_score_and_its_aggregator_on_real_dialogues():
+def test_equals_rouge_score_and_its_aggregator_on_real_dialogues(realdata):
     from rouge_score import rouge_scorer, scoring
 
-    rows = real_rows("dialogsum", "test.jsonl")[:200]
+    rows = jsonl(realdata / "dialogsum" / "test.jsonl")[:200]
     predictions = [row["dialogue"].split("\n")[0] for row in rows]
     references = [[row[f"summary{n}"] for n in (1, 2, 3)] for row in rows]
     scorer = rouge_scorer.RougeScorer(list(ROUGES), use_stemmer=True)

@@ -53,6 +53,7 @@ def test_null_equals_only_null_and_a_text_is_never_a_number():
     assert not equal([(None,)], [("",)])
     assert not equal([(1,)], [("1",)])
     assert not equal([("a",)], [(b"a",)])
+    assert not equal([("None",)], [(None,)])
 
 
 def test_two_empty_results_are_equal_and_one_empty_is_not():
@@ -87,3 +88,6 @@ def test_agrees_with_trying_every_order_of_columns():
 def test_many_columns_alike_are_compared_at_once():
     wide = [tuple([0] * 40 + [n]) for n in range(50)]
     assert equal(wide, [(row[-1], *row[:-1]) for row in reversed(wide)])
+    zeros = [0] * 10
+    gold = [(1, *zeros, 2), (2, *zeros, 3), (3, *zeros, 1)]
+    assert equal(gold, [(2, *zeros, 1), (3, *zeros, 2), (1, *zeros, 3)])

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 
 import pytest
-from realdata import real, real_rows
+from jsonl import jsonl
 
 from finetune.errors import DataError
 from finetune.metrics import mean
@@ -46,6 +46,12 @@ def test_a_query_is_right_when_it_returns_the_right_rows(database):
     )
     assert scores["execution_accuracy"] == scores["valid_sql"] == 100
     assert scores["exact_match"] == scores["both_empty"] == 0
+
+
+def test_the_order_of_rows_counts_where_the_right_query_asks_for_one(database):
+    up, down = "SELECT id FROM item ORDER BY id", "SELECT id FROM item ORDER BY id DESC"
+    assert score(down, up, database)["execution_accuracy"] == 0
+    assert score(down, "SELECT id FROM item", database)["execution_accuracy"] == 100
 
 
 def test_a_query_that_returns_other_rows_is_valid_and_wrong(database):
@@ -131,9 +137,16 @@ def test_a_step_that_does_not_end_is_ended_and_the_next_query_runs(database):
         assert worker.run(database, "SELECT 1", LIMITS).rows == ((1,),)
 
 
-def test_a_limit_of_time_is_reported_apart(database):
+def test_memory_that_no_result_shows_is_bounded_too(worker, database):
+    large = "WITH t AS MATERIALIZED (SELECT zeroblob(900000) || a.id AS z FROM item a, item b)"
+    outcome = worker.run(database, f"{large} SELECT max(length(z)) FROM t", LIMITS)
+    assert "memory" in outcome.message, outcome
+
+
+def test_a_limit_of_time_is_reported_apart(worker, database):
     slow = TOO_MUCH["endless"]
     limits = Limits(steps=10**12, seconds=0.1)
+    assert worker.run(database, slow, limits).message == "interrupted"  # by itself, not killed
     scores = score_rows([slow], ["SELECT 1"], [database], limits)[0]
     assert (scores["timeouts"], scores["over_limit"], scores["valid_sql"]) == (100, 0, 0)
 
@@ -169,10 +182,10 @@ def test_schema_text_reaches_nothing_outside_its_memory(attack, tmp_path):
     assert not aside.exists()
 
 
-def test_every_right_query_of_spider_scores_100_and_its_mutants_less():
-    rows = real_rows("spider", "dev.jsonl")[::5]
+def test_every_right_query_of_spider_scores_100_and_its_mutants_less(realdata):
+    rows = jsonl(realdata / "spider" / "dev.jsonl")[::5]
     gold = [row["query"] for row in rows]
-    files = [real("spider", "database", f"{row['db_id']}.sqlite") for row in rows]
+    files = [realdata / "spider" / "database" / f"{row['db_id']}.sqlite" for row in rows]
     assert mean(score_rows(gold, gold, files))["execution_accuracy"] == 100
     counted = [(q, f) for q, f in zip(gold, files, strict=True) if "count(*)" in q.lower()]
     queries, places = zip(*counted, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from realdata import real_rows
+from jsonl import jsonl
 
 from finetune.metrics import mean
 from finetune.recipe.types import Data
@@ -32,6 +32,8 @@ def test_several_references_give_a_summary_to_learn_and_all_to_score_by():
 def test_a_summary_of_its_own_stays_and_absent_references_do_not_count():
     (ready,) = SAMSUM.prepare([{"dialogue": "A", "summary": "s", "summary1": None}], DATA)
     assert SAMSUM.references(ready) == ["s"]
+    (ready,) = SAMSUM.prepare([{"dialogue": "A", "summary1": None, "summary2": "two"}], DATA)
+    assert SAMSUM.answer(ready) == "two"
 
 
 def test_a_preference_row_without_a_summary_can_be_asked():
@@ -60,7 +62,7 @@ def test_scores_are_the_metrics_that_the_task_announces(name):
     assert task.score(["c", "SELECT 1"], rows) == mean(each)
 
 
-def test_real_dialogues_score_100_by_any_of_their_references():
-    rows = SAMSUM.prepare(real_rows("dialogsum", "test.jsonl")[:30], DATA)
+def test_real_dialogues_score_100_by_any_of_their_references(realdata):
+    rows = SAMSUM.prepare(jsonl(realdata / "dialogsum" / "test.jsonl")[:30], DATA)
     third = [row["summary3"] for row in rows]
     assert SAMSUM.score(third, rows)["rougeL"] == pytest.approx(100)

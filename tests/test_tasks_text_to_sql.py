@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from realdata import real, real_rows
+from jsonl import jsonl
 
 from finetune.errors import DataError
 from finetune.recipe.types import Data
@@ -95,10 +95,9 @@ def test_a_right_query_that_fails_is_found_before_any_model_answers(data):
         TASK.check(rows)
 
 
-def test_the_schemas_of_spider_are_valid_sql_and_all_its_queries_run_on_them():
-    rows = real_rows("spider", "dev.jsonl")
-    path = str(real("spider", "dev.jsonl"))
-    rows = TASK.prepare(rows, Data(task="text_to_sql", path=path))[::7]
+def test_the_schemas_of_spider_are_valid_sql_and_all_its_queries_run_on_them(realdata):
+    path = realdata / "spider" / "dev.jsonl"
+    rows = TASK.prepare(jsonl(path), Data(task="text_to_sql", path=str(path)))[::7]
     on_text = [{"query": row["query"], "context": _tables(row)} for row in rows]
     assert TASK.score([row["query"] for row in rows], on_text)["valid_sql"] == 100
 
