@@ -25,7 +25,7 @@ def run(stage, job):
     act(settings.get("act", ""), job)
     start = value_of(job.model)
     if isinstance(stage, Evaluate):
-        scores = {name: {"task value": number(value_of(job.models[name]))} for name in job.models}
+        scores = {name: {"loss loss": number(value_of(job.models[name]))} for name in job.models}
         return Result(scores=scores)
     value = train(start, stage, job, settings.get("pause", 0.0), settings.get("steps", STEPS))
     folder = job.out / "model"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from finetune import __version__, console, ranks
+from finetune.chain.stops import ToldError
 from finetune.errors import FinetuneError
 
 OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -35,11 +36,21 @@ def run_file(path: str) -> None:
 
     Processes that a run starts may import their parent's main file, this recipe: they go on.
     """
-    import multiprocessing
+    if not _in_child():
+        main(["run", path, *sys.argv[1:]])
 
-    if "__mp_main__" in sys.modules or multiprocessing.parent_process() is not None:
-        return
-    main(["run", path, *sys.argv[1:]])
+
+def _in_child() -> bool:
+    """Whether this process was started by another Python program's own multiprocessing.
+
+    `_inheriting` is true while a spawned process imports the main file, where `parent_process`
+    is not known yet. `multiprocess` is the copy of the library that `datasets` uses.
+    """
+    for library in filter(None, map(sys.modules.get, ("multiprocessing", "multiprocess"))):
+        inheriting = getattr(library.current_process(), "_inheriting", False)
+        if inheriting or library.parent_process() is not None:
+            return True
+    return False
 
 
 def _guarded(arguments: list[str]) -> int:
@@ -49,14 +60,17 @@ def _guarded(arguments: list[str]) -> int:
             _parser().print_help()
             return OK
         _suggest(arguments[0])
-        parsed = _parser().parse_args(arguments)
+        parsed = _parse(arguments)
         handler: Handler = parsed.handler
         handler(parsed)
         sys.stdout.flush()
     except FinetuneError as error:
         return _failed(str(error))
+    except ToldError:
+        time.sleep(OTHERS_WAIT_SECONDS)
+        return ERROR
     except KeyboardInterrupt as stop:
-        console.say(f"\n{stop or 'stopped'}")
+        console.say(f"\n{str(stop) or 'stopped'}")
         return int(getattr(stop, "code", INTERRUPTED))
     except BrokenPipeError:
         # The reader had enough (`| head`); Python would complain once more at its own end.
@@ -66,7 +80,9 @@ def _guarded(arguments: list[str]) -> int:
 
 def _failed(text: str) -> int:
     if not ranks.is_main():
+        # Who is still here afterwards has met the error alone.
         time.sleep(OTHERS_WAIT_SECONDS)
+        sys.stderr.write(f"rank {ranks.rank()}: {text}\n")
     console.say(text)
     return ERROR
 
@@ -213,6 +229,18 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(handler=handler)
         _arguments(name, command)
     return parser
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line; changed keys may stand on both sides of an option."""
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    changes = [each for each in rest if "=" in each and not each.startswith("-")]
+    if wrong := [each for each in rest if each not in changes or not hasattr(parsed, "changes")]:
+        parser.error(f"unknown: {' '.join(wrong)}")
+    if changes:
+        parsed.changes += changes
+    return parsed
 
 
 def _arguments(name: str, command: argparse.ArgumentParser) -> None:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+from finetune import ranks
 from finetune.chain.child import Reply
 from finetune.chain.files import shown
 from finetune.chain.plan import Plan, Step
+from finetune.chain.stops import InterruptedRun, TerminatedRun, ToldError
 from finetune.errors import FinetuneError
-
-
-class InterruptedRun(KeyboardInterrupt):
-    """Stopped by Ctrl-C; the text says how to go on."""
-
-    code = 130
-
-
-class TerminatedRun(InterruptedRun):
-    """Stopped by SIGTERM, as schedulers and launchers do."""
-
-    code = 143
-
-
-class OtherRankSpokeError(Exception):
-    """A failure that another rank has already told."""
 
 
 def stopped(signal: KeyboardInterrupt, text: str) -> InterruptedRun:
@@ -37,16 +25,20 @@ def how_to_go_on(plan: Plan, step: Step) -> str:
 
 
 def failed(plan: Plan, index: int, reply: Reply) -> Exception:
-    """The error of a stage as the user sees it."""
+    """The error of a stage as the user sees it: told by the rank that met it first."""
     assert reply.error is not None
     if not reply.first:
-        return OtherRankSpokeError()
+        return ToldError()
     stage, error = plan.steps[index].stage, reply.error
     head = f"{error.where}: {error.what}" if error.where else error.what
     told = FinetuneError(f"{stage.name} stopped: {head}", remedy=error.remedy)
     trace = plan.store.part(stage.name, plan.steps[index].keyed.key) / "error.txt"
     where = f"Traceback: {shown(trace)}" if trace.exists() else ""
-    return extended(told, " ".join(filter(None, [_safe(plan, index), where])))
+    told = extended(told, " ".join(filter(None, [_safe(plan, index), where])))
+    if ranks.is_main():
+        return told
+    sys.stderr.write(f"rank {ranks.rank()}: {told}\n")
+    return ToldError()
 
 
 def extended(error: FinetuneError, line: str) -> FinetuneError:

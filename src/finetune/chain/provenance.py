@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -14,6 +15,7 @@ LIBRARIES = [
 ]
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of the installed libraries that can change a result."""
     found: dict[str, str] = {}
@@ -35,6 +37,7 @@ def changed(before: dict[str, str]) -> list[str]:
     ]
 
 
+@functools.cache  # as it was when the run started
 def machine() -> dict[str, Any]:
     """Python, system and commit."""
     return {

@@ -15,13 +15,13 @@ from typing import Any
 from finetune import console, ranks
 from finetune.chain import child, ending, inside, provenance, room
 from finetune.chain import record as records
-from finetune.chain.ending import TerminatedRun
 from finetune.chain.files import shown
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import together
 from finetune.chain.lock import lock
 from finetune.chain.plan import Plan, Step, make, store_of
 from finetune.chain.record import Record
+from finetune.chain.stops import TerminatedRun
 from finetune.recipe.types import Recipe
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 WIDTH = 100
@@ -9,12 +10,10 @@ WIDTH = 100
 
 def number(value: Any) -> str:
     """A value with as many digits as mean something."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return str(value)
-    if isinstance(value, int) or (value == int(value) and abs(value) >= 1000):
+    if isinstance(value, int) or (value.is_integer() and abs(value) >= 1000):
         return f"{int(value):,}".replace(",", " ")
-    if value != value or abs(value) == float("inf"):
-        return str(value)
     if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
         return f"{value:.1e}"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"

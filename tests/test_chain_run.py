@@ -1,0 +1,279 @@
+"""Running a chain: order, hand-over, records, and how each kind of mishap is told."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chain_fakes
+import pytest
+from chain_fakes import recipe
+
+from finetune.chain import child, room
+from finetune.chain.lock import lock
+from finetune.chain.plan import make
+from finetune.chain.run import run
+from finetune.errors import FinetuneError, StoreError
+from finetune.recipe.types import Base
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch):
+    chain_fakes.use(monkeypatch)
+
+
+def values(outcome):
+    return {name: (each.facts, each.scores) for name, each in outcome.records.items()}
+
+
+def fails(given):
+    with pytest.raises(FinetuneError) as error:
+        run(given)
+    return str(error.value)
+
+
+def test_each_stage_starts_from_the_model_of_the_one_before(tmp_path):
+    facts = values(run(recipe(tmp_path)))
+    again = values(run(recipe(tmp_path, output_dir=str(tmp_path / "other"))))
+    assert facts == again
+    scores = facts["evaluate"][1]
+    assert list(scores) == ["base", "sft", "dpo"]
+    assert scores["dpo"]["loss loss"] == chain_fakes.number(facts["dpo"][0]["value"])
+
+
+def test_paths_in_records_are_those_of_the_finished_folders(tmp_path):
+    outcome = run(recipe(tmp_path))
+    assert outcome.records["sft"].model_ref().adapter.is_dir()
+    assert Path(outcome.records["merge"].model_ref().base.model).is_dir()
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_only_what_depends_on_a_changed_key_runs_again(tmp_path):
+    run(recipe(tmp_path))
+    assert run(recipe(tmp_path, dpo={"beta": 0.2})).ran == ("dpo", "evaluate", "merge")
+    assert run(recipe(tmp_path, dpo={"beta": 0.2})).ran == ()
+
+
+def test_checkpoints_go_when_a_stage_is_done(tmp_path):
+    run(recipe(tmp_path))
+    assert not list((tmp_path / "run").glob("**/checkpoint-*"))
+
+
+def test_a_record_says_on_what_it_was_made_and_holds_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(sys, "argv", ["finetune", "--token", "hf_other"])
+    record = run(recipe(tmp_path)).records["sft"]
+    assert {"versions", "python", "platform", "device", "started", "finished"} <= set(record.made)
+    assert "hf_" not in (record.folder / "record.json").read_text()
+    assert record.files["model/value.txt"] == 64
+
+
+def test_mistakes_of_all_stages_are_told_before_the_first_runs(tmp_path):
+    text = fails(recipe(tmp_path, sft={"check": "first mistake"}, dpo={"check": "second mistake"}))
+    assert "first mistake" in text
+    assert "second mistake" in text
+    assert not list((tmp_path / "run").glob("sft-*"))
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        ("data", "dpo stopped: pairs.jsonl line 3: 'chosen' is empty\n  Fix the row."),
+        ("bug", "dpo stopped: RuntimeError: shapes differ (at chain_fakes.py:"),
+        ("memory", "dpo stopped: out of memory\n  Make the batch smaller"),
+        ("torch", "can't allocate memory"),
+        ("disk", "the disk is full\n  Free some space"),
+        ("killed", "dpo stopped: its process was killed from outside (SIGKILL)"),
+    ],
+)
+def test_a_failing_stage_is_told_with_its_remedy_and_what_is_safe(tmp_path, act, message):
+    text = fails(recipe(tmp_path, dpo={"act": act}))
+    assert message in text
+    assert "'sft' is done and will be kept." in text
+    if act != "killed":
+        (trace,) = (tmp_path / "run").glob("dpo-*.part/error.txt")
+        assert "Traceback" in trace.read_text()
+        assert "dpo-" in text
+    assert make(recipe(tmp_path)).steps[0].status == "keep"
+
+
+def test_a_damaged_result_is_put_aside_and_made_again(tmp_path, capsys):
+    first = run(recipe(tmp_path))
+    record = first.records["dpo"].folder / "record.json"
+    record.write_text("{")
+    again = run(recipe(tmp_path))
+    assert again.ran == ("dpo",)
+    assert values(again) == values(first)
+    assert list((tmp_path / "run").glob("dpo-*.damaged-1"))
+    assert "damaged-1" in capsys.readouterr().err
+
+
+def test_a_second_run_in_the_same_folder_is_refused_with_who_holds_it(tmp_path, monkeypatch):
+    given = recipe(tmp_path)
+    with lock(tmp_path / "run"):
+        text = fails(given)
+    assert f"another run (pid {os.getpid()} on " in text
+    assert "output_dir=" in text
+    assert len(run(given).ran) == 4
+
+
+def test_a_finished_run_is_shown_while_another_holds_the_folder(tmp_path):
+    run(recipe(tmp_path))
+    with lock(tmp_path / "run"):
+        assert run(recipe(tmp_path)).ran == ()
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(StoreError, match="is not a folder"):
+        run(recipe(tmp_path))
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch, code):
+    given = recipe(tmp_path)
+
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(StoreError, match="cannot be written to\n  Give a folder of yours"):
+        run(given)
+
+
+def test_a_finished_run_on_a_read_only_disk_is_shown(tmp_path, monkeypatch):
+    run(recipe(tmp_path))
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "read-only")
+
+    given = recipe(tmp_path)
+    for name in ("mkdir", "rename", "replace", "unlink"):
+        monkeypatch.setattr(f"pathlib.Path.{name}", refuse)
+    assert run(given).ran == ()
+
+
+def test_a_full_disk_is_told_before_the_first_stage(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    assert "are free" in fails(recipe(tmp_path))
+
+
+def test_a_fresh_process_per_stage_works_without_fork(tmp_path):
+    file = tmp_path / "main.py"
+    file.write_text(
+        "import sys, chain_program\n"
+        "from finetune.chain import child\n"
+        "child.method = lambda: 'spawn'\n"
+        "if __name__ == '__main__':\n"
+        f"    import runpy; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n"
+    )
+    done = start(tmp_path, program=file)
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 0, err
+    assert "dpo" in out
+
+
+def test_ctrl_c_stops_softly_and_the_next_run_goes_on(tmp_path):
+    process = start(tmp_path, dpo={"pause": 0.1, "steps": 40})
+    wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-2/whole")
+    process.send_signal(2)
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert "stopped; run again to go on with 'dpo' from step" in err
+    assert "Traceback" not in err
+    settings = {"pause": 0.1, "steps": 40}
+    assert make(recipe(tmp_path, dpo=settings)).steps[1].reason.startswith("stopped at step")
+
+
+def test_sigterm_stops_like_ctrl_c(tmp_path):
+    process = start(tmp_path, dpo={"pause": 0.1, "steps": 40})
+    wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-1/whole")
+    process.terminate()
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 143
+    assert "run again" in err
+
+
+def test_a_stage_that_does_not_listen_is_ended(tmp_path, monkeypatch):
+    process = start(tmp_path, dpo={"act": "deaf"}, soft=0.5)
+    wait_for(tmp_path, "run/dpo-*.part")
+    time.sleep(0.3)
+    process.send_signal(2)
+    process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert not children_in(tmp_path)
+
+
+def test_no_process_outlives_a_killed_run(tmp_path):
+    process = start(tmp_path, dpo={"pause": 0.1, "steps": 100})
+    wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-1/whole")
+    process.kill()
+    process.communicate(timeout=15)
+    deadline = time.monotonic() + 5
+    while children_in(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not children_in(tmp_path)
+
+
+def test_a_base_larger_than_the_memory_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    weights(tmp_path, {"w": ("F32", [1000, 1000])})
+    base = Base(model=str(tmp_path / "base"))
+    monkeypatch.setattr(room, "_available", lambda: 4_000_001)
+    room.check_memory(base)
+    monkeypatch.setattr(room, "_available", lambda: 3_999_999)
+    with pytest.raises(FinetuneError, match="load_in_4bit"):
+        room.check_memory(base)
+    room.check_memory(Base(model=base.model, quantization={"load_in_4bit": True}))
+    room.check_memory(Base(model=base.model, dtype="bfloat16"))
+
+
+def test_accelerators_are_seen_without_starting_them(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not child.has_accelerator()
+
+
+PROGRAM = Path(__file__).with_name("chain_program.py")
+
+
+def start(folder, program=PROGRAM, soft=10.0, **changes):
+    paths = [str(PROGRAM.parent), str(PROGRAM.parents[1] / "src")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FAKE_SOFT": str(soft)}
+    command = [sys.executable, str(program), str(folder), json.dumps(changes)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def wait_for(folder, pattern):
+    deadline = time.monotonic() + 20
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline, f"no {pattern}"
+        time.sleep(0.02)
+
+
+def children_in(folder):
+    """Processes started for this folder that still run."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder) in entry.read_text():
+                found.append(entry.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def weights(folder, tensors):
+    base = folder / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    header = {
+        name: {"dtype": dtype, "shape": shape, "data_offsets": [0, 0]}
+        for name, (dtype, shape) in tensors.items()
+    }
+    text = json.dumps(header).encode()
+    (base / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
