@@ -1,4 +1,4 @@
-"""Write the corpus that the two shipped base models are trained on: our own texts of many kinds, from a seed.
+"""Write the corpus that the shipped bases are trained on: our own texts, from a seed.
 
 Example:
     python data/make_corpus.py --out corpus.jsonl.gz --documents 30000 --seed 1
@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from corpus.mixture import documents  # noqa: E402  (the folder of this script is not an installed package)
+from corpus.mixture import documents
 
 
 def write(out: Path, count: int, seed: int) -> Counter[str]:
@@ -32,10 +32,18 @@ def write(out: Path, count: int, seed: int) -> Counter[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the file to write, ending in .jsonl.gz")
-    parser.add_argument("--documents", type=int, default=60000, help="how many documents (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of all draws (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the file to write, ending in .jsonl.gz"
+    )
+    parser.add_argument(
+        "--documents", type=int, default=60000, help="how many documents (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of all draws (default: %(default)s)"
+    )
     options = parser.parse_args(argv)
     kinds = write(options.out, options.documents, options.seed)
     for kind, count in kinds.most_common():

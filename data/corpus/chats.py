@@ -4,15 +4,79 @@ from __future__ import annotations
 
 from functools import cache
 
-from .words import WEEKDAYS, Draw, Person, lines, past
+from .grammar import past
+from .lexicon import lines
+from .words import WEEKDAYS, Draw, Person
 
-FAMILY = ("mum", "dad", "sister", "brother", "aunt", "uncle", "cousin", "grandma", "grandpa", "wife", "husband", "son",
-          "daughter", "boss", "neighbour", "flatmate")
-WHEN = ("tomorrow", "tonight", "today", "this evening", "this weekend", "next week", "after work", "after school",
-        "in the morning", "at noon", "later", "soon", "on {weekday}", "on {weekday}", "at {time}", "at {time}")
-SLANG = {"you": "u", "are": "r", "tomorrow": "tmrw", "please": "pls", "thanks": "thx", "because": "cuz", "about": "bout",
-         "going to": "gonna", "want to": "wanna", "people": "ppl", "okay": "k", "I don't know": "idk"}
-EMOJI = ("🙂", "😂", "😅", "😍", "👍", "🎉", "😢", "😊", "🙈", ":)", ":(", ";)", ":D", "xd", "<3", "!!", "...")
+FAMILY = (
+    "mum",
+    "dad",
+    "sister",
+    "brother",
+    "aunt",
+    "uncle",
+    "cousin",
+    "grandma",
+    "grandpa",
+    "wife",
+    "husband",
+    "son",
+    "daughter",
+    "boss",
+    "neighbour",
+    "flatmate",
+)
+WHEN = (
+    "tomorrow",
+    "tonight",
+    "today",
+    "this evening",
+    "this weekend",
+    "next week",
+    "after work",
+    "after school",
+    "in the morning",
+    "at noon",
+    "later",
+    "soon",
+    "on {weekday}",
+    "on {weekday}",
+    "at {time}",
+    "at {time}",
+)
+SLANG = {
+    "you": "u",
+    "are": "r",
+    "tomorrow": "tmrw",
+    "please": "pls",
+    "thanks": "thx",
+    "because": "cuz",
+    "about": "bout",
+    "going to": "gonna",
+    "want to": "wanna",
+    "people": "ppl",
+    "okay": "k",
+    "I don't know": "idk",
+}
+EMOJI = (
+    "🙂",
+    "😂",
+    "😅",
+    "😍",
+    "👍",
+    "🎉",
+    "😢",
+    "😊",
+    "🙈",
+    ":)",
+    ":(",
+    ";)",
+    ":D",
+    "xd",
+    "<3",
+    "!!",
+    "...",
+)
 
 
 @cache
@@ -26,14 +90,20 @@ def bank() -> dict[str, list[str]]:
 
 def when(draw: Draw) -> str:
     text = draw.rng.choice(WHEN)
-    return text.replace("{weekday}", draw.rng.choice(WEEKDAYS)).replace("{time}", draw.spoken_time())
+    return text.replace("{weekday}", draw.rng.choice(WEEKDAYS)).replace(
+        "{time}", draw.spoken_time()
+    )
 
 
 def utter(draw: Draw, act: str, other: str, third: str, topic: tuple[str, str]) -> str:
     """One line of the act; the chat's topic comes back in most of its lines."""
     text = draw.rng.choice(bank()[act])
     verb, rest = topic if draw.chance(0.6) else draw.activity(third)
-    text = text.replace("{do}", f"{verb} {rest}").replace("{did}", f"{past(verb)} {rest}").replace("{third}", third)
+    text = (
+        text.replace("{do}", f"{verb} {rest}")
+        .replace("{did}", f"{past(verb)} {rest}")
+        .replace("{third}", third)
+    )
     text = text.replace("{when}", when(draw)).replace("{family}", draw.one(*FAMILY))
     return style(draw, draw.fill(text, other))
 
@@ -51,7 +121,7 @@ def style(draw: Draw, text: str) -> str:
         text += draw.one(".", ".", "!")
     if draw.chance(0.04) and len(text) > 8:
         spot = draw.number(2, len(text) - 3)
-        text = text[:spot] + text[spot + 1] + text[spot] + text[spot + 2:]
+        text = text[:spot] + text[spot + 1] + text[spot] + text[spot + 2 :]
     return text
 
 
@@ -86,8 +156,11 @@ def sms(draw: Draw) -> str:
     writer, reader, third = draw.people(3)
     topic = draw.activity(third.first)
     acts = ["tell", "more", "ask", "more", "close"][: draw.number(3, 5)]
-    body = " ".join(utter(draw, act, reader.first, third.first, topic).rstrip(".") + "." for act in acts)
-    return f"{draw.one('Hi', 'Hey', 'Hello', 'Dear')} {reader.first}, {body}\n{draw.one('', 'Love, ', 'Yours, ')}{writer.first}"
+    body = " ".join(
+        utter(draw, act, reader.first, third.first, topic).rstrip(".") + "." for act in acts
+    )
+    hello, bye = draw.one("Hi", "Hey", "Hello", "Dear"), draw.one("", "Love, ", "Yours, ")
+    return f"{hello} {reader.first}, {body}\n{bye}{writer.first}"
 
 
 KINDS = {"chat": chat, "sms": sms}

@@ -1,15 +1,22 @@
-"""Copying, looking up and re-ordering: texts whose later part can only be known from the earlier part."""
+"""Copying, looking up and re-ordering: the end can only be known from the beginning."""
 
 from __future__ import annotations
 
-from .words import MONTHS, ORDINALS, WEEKDAYS, Draw, article, in_words, listed
+from .grammar import ORDINALS, article, in_words, listed
+from .words import MONTHS, WEEKDAYS, Draw
 
 
 def _tokens(draw: Draw, count: int) -> list[str]:
     """Distinct items of one sort: words, names, coined words, numbers or codes."""
     sort = draw.number(1, 6)
-    maker = {1: draw.thing, 2: lambda: draw.person().first, 3: draw.coined, 4: lambda: str(draw.number(1, 9999)),
-             5: draw.code, 6: draw.city}[sort]
+    maker = {
+        1: draw.thing,
+        2: lambda: draw.person().first,
+        3: draw.coined,
+        4: lambda: str(draw.number(1, 9999)),
+        5: draw.code,
+        6: draw.city,
+    }[sort]
     found: dict[str, None] = {}
     while len(found) < count:
         found.setdefault(maker())
@@ -20,16 +27,35 @@ def look_up(draw: Draw) -> str:
     """Keys with values, told in sentences, and told again in another order."""
     keys, values = _tokens(draw, draw.number(3, 8)), []
     kind = draw.one("colour", "price", "owner", "place", "number", "code", "day", "word")
-    maker = {"colour": lambda: draw.word("colours"), "price": draw.money, "owner": lambda: draw.person().first,
-             "place": lambda: draw.word("places"), "number": lambda: str(draw.number(1, 999)), "code": draw.code,
-             "day": lambda: draw.rng.choice(WEEKDAYS), "word": draw.coined}[kind]
+    maker = {
+        "colour": lambda: draw.word("colours"),
+        "price": draw.money,
+        "owner": lambda: draw.person().first,
+        "place": lambda: draw.word("places"),
+        "number": lambda: str(draw.number(1, 999)),
+        "code": draw.code,
+        "day": lambda: draw.rng.choice(WEEKDAYS),
+        "word": draw.coined,
+    }[kind]
     values = [maker() for _ in keys]
-    shape = draw.one("The {kind} of {key} is {value}.", "{key} = {value}", "{key}: {value}", "{key} -> {value}",
-                     "For {key} the {kind} is {value}.", "{key} has the {kind} {value}.", "{key}\t{value}")
+    shape = draw.one(
+        "The {kind} of {key} is {value}.",
+        "{key} = {value}",
+        "{key}: {value}",
+        "{key} -> {value}",
+        "For {key} the {kind} is {value}.",
+        "{key} has the {kind} {value}.",
+        "{key}\t{value}",
+    )
     pairs = list(zip(keys, values, strict=True))
     first = [shape.format(kind=kind, key=key, value=value) for key, value in pairs]
-    asked = draw.one(shape, shape, "What is the {kind} of {key}? {value}", "{key}? {value}",
-                     "You asked for the {kind} of {key}: it is {value}.")
+    asked = draw.one(
+        shape,
+        shape,
+        "What is the {kind} of {key}? {value}",
+        "{key}? {value}",
+        "You asked for the {kind} of {key}: it is {value}.",
+    )
     order = draw.rng.choices(pairs, k=draw.number(3, 8))
     second = [asked.format(kind=kind, key=key, value=value) for key, value in order]
     glue = draw.one("\n", "\n", " ")
@@ -39,19 +65,41 @@ def look_up(draw: Draw) -> str:
 def two_level(draw: Draw) -> str:
     """Facts of several attributes per thing, asked for by thing and attribute."""
     owners = [person.first for person in draw.people(draw.number(2, 4))]
-    sorts = {"age": lambda: str(draw.number(6, 90)), "city": draw.city, "job": lambda: draw.word("occupations"),
-             "hobby": lambda: draw.word("hobbies"), "pet": lambda: draw.word("animals"), "car": lambda: draw.word("colours"),
-             "favourite food": lambda: draw.word("foods"), "phone": lambda: str(draw.number(1000, 9999))}
+    sorts = {
+        "age": lambda: str(draw.number(6, 90)),
+        "city": draw.city,
+        "job": lambda: draw.word("occupations"),
+        "hobby": lambda: draw.word("hobbies"),
+        "pet": lambda: draw.word("animals"),
+        "car": lambda: draw.word("colours"),
+        "favourite food": lambda: draw.word("foods"),
+        "phone": lambda: str(draw.number(1000, 9999)),
+    }
     chosen = draw.rng.sample(sorted(sorts), draw.number(2, 4))
     table = {(owner, sort): sorts[sort]() for owner in owners for sort in chosen}
-    shape = draw.one("{owner}'s {sort} is {value}.", "{owner}, {sort}: {value}.", "The {sort} of {owner} is {value}.")
-    told = [shape.format(owner=owner, sort=sort, value=value) for (owner, sort), value in table.items()]
+    shape = draw.one(
+        "{owner}'s {sort} is {value}.",
+        "{owner}, {sort}: {value}.",
+        "The {sort} of {owner} is {value}.",
+    )
+    told = [
+        shape.format(owner=owner, sort=sort, value=value) for (owner, sort), value in table.items()
+    ]
     if draw.chance(0.4):
         draw.rng.shuffle(told)
     asked = draw.rng.sample(sorted(table), min(len(table), draw.number(3, 7)))
-    question = draw.one("What is {owner}'s {sort}? {value}", "{owner}'s {sort}? {value}.", shape,
-                        "So {owner}'s {sort} is {value}.", "Q: {sort} of {owner}?\nA: {value}")
-    return " ".join(told) + "\n" + "\n".join(question.format(owner=o, sort=s, value=table[o, s]) for o, s in asked)
+    question = draw.one(
+        "What is {owner}'s {sort}? {value}",
+        "{owner}'s {sort}? {value}.",
+        shape,
+        "So {owner}'s {sort} is {value}.",
+        "Q: {sort} of {owner}?\nA: {value}",
+    )
+    return (
+        " ".join(told)
+        + "\n"
+        + "\n".join(question.format(owner=o, sort=s, value=table[o, s]) for o, s in asked)
+    )
 
 
 def repeat(draw: Draw) -> str:
@@ -61,32 +109,49 @@ def repeat(draw: Draw) -> str:
     whole = glue.join(items)
     pick = draw.number(0, min(len(items), 10) - 1)
     after = draw.number(0, len(items) - 2)
-    tasks = [f"Copy: {whole}", f"Again: {whole}", f"Reversed: {glue.join(reversed(items))}",
-             f"Sorted: {glue.join(sorted(items))}", f"The {ORDINALS[pick]} is {items[pick]}.", f"First: {items[0]}",
-             f"Last: {items[-1]}", f"After {items[after]} comes {items[after + 1]}.",
-             f"Before {items[after + 1]} comes {items[after]}.", f"Without {items[pick]}: "
-             + glue.join(item for item in items if item != items[pick]), f"There are {len(items)} items.",
-             f"Quoted: {', '.join(repr(item) for item in items)}", f"In capitals: {whole.upper()}",
-             f"With numbers: {'; '.join(f'{number}. {item}' for number, item in enumerate(items, 1))}",
-             f"Initials: {' '.join(item[0] for item in items)}"]
-    return f"{draw.one('List', 'Input', 'Items', 'Given')}: {whole}\n" + "\n".join(draw.rng.sample(tasks, draw.number(3, 7)))
+    tasks = [
+        f"Copy: {whole}",
+        f"Again: {whole}",
+        f"Reversed: {glue.join(reversed(items))}",
+        f"Sorted: {glue.join(sorted(items))}",
+        f"The {ORDINALS[pick]} is {items[pick]}.",
+        f"First: {items[0]}",
+        f"Last: {items[-1]}",
+        f"After {items[after]} comes {items[after + 1]}.",
+        f"Before {items[after + 1]} comes {items[after]}.",
+        f"Without {items[pick]}: " + glue.join(item for item in items if item != items[pick]),
+        f"There are {len(items)} items.",
+        f"Quoted: {', '.join(repr(item) for item in items)}",
+        f"In capitals: {whole.upper()}",
+        f"With numbers: {'; '.join(f'{number}. {item}' for number, item in enumerate(items, 1))}",
+        f"Initials: {' '.join(item[0] for item in items)}",
+    ]
+    return f"{draw.one('List', 'Input', 'Items', 'Given')}: {whole}\n" + "\n".join(
+        draw.rng.sample(tasks, draw.number(3, 7))
+    )
 
 
 def echo(draw: Draw) -> str:
     """Random words, then the whole run again and again: the plainest lesson in copying."""
-    items = [draw.rng.choice((draw.coined, draw.thing, lambda: str(draw.number(0, 999)), draw.code))()
-             for _ in range(draw.number(6, 22))]
+    items = [
+        draw.rng.choice((draw.coined, draw.thing, lambda: str(draw.number(0, 999)), draw.code))()
+        for _ in range(draw.number(6, 22))
+    ]
     text = " ".join(items)
     return "\n".join([text] * draw.number(2, 4))
 
 
 def snippets(draw: Draw) -> str:
     """Quoted passages of a longer line: find the part and say what follows it."""
-    items = [draw.rng.choice((draw.thing, draw.coined, lambda: draw.word("adjectives")))() for _ in range(draw.number(12, 24))]
+    items = [
+        draw.rng.choice((draw.thing, draw.coined, lambda: draw.word("adjectives")))()
+        for _ in range(draw.number(12, 24))
+    ]
     out = [" ".join(items)]
     for _ in range(draw.number(3, 6)):
         start = draw.number(0, len(items) - 5)
-        out.append(f"After '{' '.join(items[start:start + 2])}' the text says '{' '.join(items[start + 2:start + 4])}'.")
+        before, after = " ".join(items[start : start + 2]), " ".join(items[start + 2 : start + 4])
+        out.append(f"After '{before}' the text says '{after}'.")
     return "\n".join(out)
 
 
@@ -95,7 +160,8 @@ def form(draw: Draw) -> str:
     person = draw.person()
     day, month = draw.number(1, 28), draw.rng.choice(MONTHS)
     facts = {
-        "Name": (person.full, ""), "Age": (str(age := draw.number(16, 88)), f"{person.he} is {age} years old"),
+        "Name": (person.full, ""),
+        "Age": (str(age := draw.number(16, 88)), f"{person.he} is {age} years old"),
         "City": (city := draw.city(), f"{person.he} lives in {city}"),
         "Occupation": (job := draw.word("occupations"), f"{person.he} works as {article(job)}"),
         "Hobby": (hobby := draw.word("hobbies"), f"{person.his} hobby is {hobby}"),
@@ -106,7 +172,9 @@ def form(draw: Draw) -> str:
         "Nationality": (nation := draw.nationality(), f"{person.he} is {nation}"),
     }
     chosen = draw.rng.sample(sorted(set(facts) - {"Name"}), draw.number(3, 6))
-    story = f"This is {person.full}. " + " ".join(f"{facts[key][1][0].upper()}{facts[key][1][1:]}." for key in chosen)
+    story = f"This is {person.full}. " + " ".join(
+        f"{facts[key][1][0].upper()}{facts[key][1][1:]}." for key in chosen
+    )
     draw.rng.shuffle(chosen)
     style = draw.one("{}: {}", "{} = {}", "- {}: {}", '"{}": "{}"', "{}, {}")
     return story + "\n" + "\n".join(style.format(key, facts[key][0]) for key in ["Name", *chosen])
@@ -117,11 +185,17 @@ def quotes(draw: Draw) -> str:
     out = []
     for _ in range(draw.number(3, 7)):
         thing = draw.one(draw.thing(), draw.coined(), draw.city(), draw.person().first, draw.code())
-        out.append(draw.one(
-            f"The sign said {thing}, so Ben wrote '{thing}' in his notebook.", f"Write {thing} in quotes: '{thing}'",
-            f"She spelled {thing} as {'-'.join(thing)}.", f"The word '{thing}' has {len(thing)} letters.",
-            f"What comes after {thing} in the line \"{thing} {(other := draw.coined())}\"? {other}",
-            f"In the field they typed {thing} and the page showed '{thing}'."))
+        out.append(
+            draw.one(
+                f"The sign said {thing}, so Ben wrote '{thing}' in his notebook.",
+                f"Write {thing} in quotes: '{thing}'",
+                f"She spelled {thing} as {'-'.join(thing)}.",
+                f"The word '{thing}' has {len(thing)} letters.",
+                f'What comes after {thing} in the line "{thing} '
+                f'{(other := draw.coined())}"? {other}',
+                f"In the field they typed {thing} and the page showed '{thing}'.",
+            )
+        )
     return "\n".join(out)
 
 
@@ -132,12 +206,18 @@ def sums(draw: Draw) -> str:
         left, right, thing = draw.number(1, 50), draw.number(1, 50), draw.word("objects")
         who = draw.person().first
         big, small = max(left, right), min(left, right)
-        out.append(draw.one(
-            f"{left} + {right} = {left + right}", f"{big} - {small} = {big - small}",
-            f"{in_words(left)} plus {in_words(right)} is {in_words(left + right)}", f"{left} is {in_words(left)}.",
-            f"{big} is greater than {small}." if big > small else f"{big} is equal to {small}.",
-            f"{who} had {left} {thing}s and got {right} more, so now {who} has {left + right}.",
-            f"{who} paid {left} for the {thing} and {right} for the bag: {left + right} in all."))
+        out.append(
+            draw.one(
+                f"{left} + {right} = {left + right}",
+                f"{big} - {small} = {big - small}",
+                f"{in_words(left)} plus {in_words(right)} is {in_words(left + right)}",
+                f"{left} is {in_words(left)}.",
+                f"{big} is greater than {small}." if big > small else f"{big} is equal to {small}.",
+                f"{who} had {left} {thing}s and got {right} more, so now {who} has {left + right}.",
+                f"{who} paid {left} for the {thing} and {right} for the bag: "
+                f"{left + right} in all.",
+            )
+        )
     return "\n".join(out)
 
 
@@ -148,9 +228,20 @@ def shopping(draw: Draw) -> str:
     bought = draw.rng.sample(items, draw.number(1, len(items) - 1))
     missing = [item for item in items if item not in bought]
     head = "\n".join(f"- {draw.number(1, 9)} {item}" for item in items)
-    return (f"Shopping list of {who[0].first}\n{head}\n{who[1].first} bought {listed(bought)}. "
-            f"Still missing: {listed(missing)}.")
+    return (
+        f"Shopping list of {who[0].first}\n{head}\n{who[1].first} bought {listed(bought)}. "
+        f"Still missing: {listed(missing)}."
+    )
 
 
-KINDS = {"look_up": look_up, "look_up_two_level": two_level, "repeat": repeat, "echo": echo, "snippets": snippets,
-         "form": form, "quotes": quotes, "sums": sums, "shopping": shopping}
+KINDS = {
+    "look_up": look_up,
+    "look_up_two_level": two_level,
+    "repeat": repeat,
+    "echo": echo,
+    "snippets": snippets,
+    "form": form,
+    "quotes": quotes,
+    "sums": sums,
+    "shopping": shopping,
+}

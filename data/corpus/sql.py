@@ -1,8 +1,8 @@
-"""SQL scripts as plain text: a schema, some rows, and statements over exactly those tables and columns."""
+"""SELECT statements over the tables of a random database: filters, groups, joins, nesting."""
 
 from __future__ import annotations
 
-from .schema import Column, Table, database, quoted, value
+from .schema import Column, Table, quoted, value
 from .words import Draw
 
 AGGREGATES = ("AVG", "SUM", "MIN", "MAX")
@@ -19,16 +19,26 @@ def condition(draw: Draw, table: Table, prefix: str = "") -> str:
     column = draw.rng.choice(table.data_columns())
     text = _some_value(draw, table, column)
     left = prefix + column.name
+    if draw.chance(0.06):
+        return f"{left} IS {draw.one('', 'NOT ')}NULL"
     if column.type == "TEXT":
-        if draw.chance(0.12):
-            return f"{left} LIKE '{draw.one('', '%')}{text[: draw.number(1, 5)].strip()}%'".replace("''", "'")
-        if column.kind == "date" and draw.chance(0.6):
-            return f"{left} {draw.one('>', '<', '>=', '<=')} {quoted(column, text)}"
-        return f"{left} {draw.one('=', '=', '=', '=', '=', '!=')} {quoted(column, text)}"
+        return f"{left} {_text_test(draw, column, text)}"
     if draw.chance(0.12):
         low, high = sorted((text, value(draw, column)), key=float)
         return f"{left} BETWEEN {low} AND {high}"
     return f"{left} {draw.one('>', '>', '<', '<', '=', '>=', '<=')} {text}"
+
+
+def _text_test(draw: Draw, column: Column, text: str) -> str:
+    """Operator and value for a column of text."""
+    if draw.chance(0.12):
+        pattern = f"LIKE '{draw.one('', '%')}{text[: draw.number(1, 5)].strip()}%'"
+        return pattern.replace("''", "'")
+    if draw.chance(0.08):
+        return f"IN ({quoted(column, text)}, {quoted(column, value(draw, column))})"
+    if column.kind == "date" and draw.chance(0.6):
+        return f"{draw.one('>', '<', '>=', '<=')} {quoted(column, text)}"
+    return f"{draw.one('=', '=', '=', '=', '=', '!=')} {quoted(column, text)}"
 
 
 def where(draw: Draw, table: Table, prefix: str = "", share: float = 0.5) -> str:
@@ -74,32 +84,57 @@ def select_aggregate(draw: Draw, table: Table) -> str:
 
 def select_ordered(draw: Draw, table: Table) -> str:
     by = _numeric(draw, table) or _label(draw, table)
-    direction = draw.one(" DESC", " DESC", " ASC", "")
+    direction = draw.one(" DESC", " DESC", "", "", " ASC")
     limit = draw.one("", " LIMIT 1", " LIMIT 1", f" LIMIT {draw.number(2, 10)}")
-    return f"SELECT {_label(draw, table).name} FROM {table.name}{where(draw, table, share=0.2)} ORDER BY {by.name}{direction}{limit}"
+    return (
+        f"SELECT {_label(draw, table).name} FROM {table.name}{where(draw, table, share=0.2)} "
+        f"ORDER BY {by.name}{direction}{limit}"
+    )
 
 
 def select_grouped(draw: Draw, table: Table) -> str:
     group, number = _label(draw, table).name, _numeric(draw, table)
-    what = "COUNT(*)" if number is None or draw.chance(0.6) else f"{draw.one(*AGGREGATES)}({number.name})"
-    tail = draw.one("", "", f" HAVING COUNT(*) > {draw.number(1, 5)}", f" ORDER BY {what} DESC", f" ORDER BY {what} DESC LIMIT 1")
+    what = (
+        "COUNT(*)"
+        if number is None or draw.chance(0.6)
+        else f"{draw.one(*AGGREGATES)}({number.name})"
+    )
+    tail = draw.one(
+        "",
+        "",
+        f" HAVING {what} {draw.one('>', '>=', '<')} {draw.number(1, 9)}",
+        f" ORDER BY {what} DESC",
+        f" ORDER BY {what}{draw.one(' DESC', '')} LIMIT 1",
+    )
     columns = group if tail and draw.chance(0.4) else f"{group}, {what}"
-    return f"SELECT {columns} FROM {table.name}{where(draw, table, share=0.15)} GROUP BY {group}{tail}"
+    return (
+        f"SELECT {columns} FROM {table.name}{where(draw, table, share=0.15)} GROUP BY {group}{tail}"
+    )
 
 
 def select_nested(draw: Draw, table: Table) -> str:
     column = _numeric(draw, table)
     if column is None:
         return select_plain(draw, table)
+    if draw.chance(0.3):
+        label = _label(draw, table)
+        same = f"{label.name} = {quoted(label, _some_value(draw, table, label))}"
+        inner = f"SELECT {column.name} FROM {table.name} WHERE {same}"
+        return (
+            f"SELECT {_label(draw, table).name} FROM {table.name} "
+            f"WHERE {column.name} {draw.one('>', '<')} ({inner})"
+        )
     inner = f"SELECT {draw.one(*AGGREGATES)}({column.name}) FROM {table.name}"
     sign = draw.one(">", "<") if "AVG" in inner else "="
-    return f"SELECT {_label(draw, table).name} FROM {table.name} WHERE {column.name} {sign} ({inner})"
+    return (
+        f"SELECT {_label(draw, table).name} FROM {table.name} WHERE {column.name} {sign} ({inner})"
+    )
 
 
 def _joined(draw: Draw, child: Table, parent: Table, link: str) -> str:
-    left, right = (child, parent) if draw.chance(0.6) else (parent, child)
+    left, right = (child, parent) if draw.chance(0.8) else (parent, child)
     on = f"{child.name}.{link} = {parent.name}.{child.keys[link]}"
-    if draw.chance(0.3):
+    if draw.chance(0.12):
         on = " = ".join(reversed(on.split(" = ")))
     return f"FROM {left.name} JOIN {right.name} ON {on}"
 
@@ -107,7 +142,7 @@ def _joined(draw: Draw, child: Table, parent: Table, link: str) -> str:
 def select_join(draw: Draw, child: Table, parent: Table, link: str) -> str:
     joined = _joined(draw, child, parent, link)
     one, two = (child, parent) if draw.chance(0.5) else (parent, child)
-    label = f"{one.name}.{_label(draw, one).name}"
+    label = f"{draw.one('', '', '', '', 'DISTINCT ')}{one.name}.{_label(draw, one).name}"
     number = _numeric(draw, two)
     shape = draw.number(1, 9)
     if shape <= 3:
@@ -118,12 +153,21 @@ def select_join(draw: Draw, child: Table, parent: Table, link: str) -> str:
     if shape == 5:
         return f"SELECT COUNT(*) {joined}{where(draw, two, two.name + '.', 0.95)}"
     if shape == 6 and number:
-        return f"SELECT {draw.one(*AGGREGATES)}({two.name}.{number.name}) {joined}{where(draw, one, one.name + '.', 0.95)}"
+        what = f"{draw.one(*AGGREGATES)}({two.name}.{number.name})"
+        return f"SELECT {what} {joined}{where(draw, one, one.name + '.', 0.95)}"
     if shape == 7 and number:
-        return f"SELECT {label} {joined} ORDER BY {two.name}.{number.name} {draw.one('DESC', 'ASC')} LIMIT {draw.number(1, 3)}"
+        by = f"{two.name}.{number.name}"
+        return f"SELECT {label} {joined} ORDER BY {by} DESC LIMIT {draw.number(1, 3)}"
     key = f"{parent.name}.{_label(draw, parent).name}"
-    tail = draw.one("", f" HAVING COUNT(*) > {draw.number(1, 5)}", " ORDER BY COUNT(*) DESC LIMIT 1")
-    return f"SELECT {key}, COUNT(*) {joined} GROUP BY {key}{tail}"
+    tail = draw.one(
+        "",
+        f" HAVING COUNT(*) {draw.one('>', '>=')} {draw.number(1, 5)}",
+        " ORDER BY COUNT(*) DESC LIMIT 1",
+    )
+    what = "COUNT(*)"
+    if number and two is child and draw.chance(0.3):
+        what, tail = f"{draw.one(*AGGREGATES)}({child.name}.{number.name})", ""
+    return f"SELECT {key}, {what} {joined} GROUP BY {key}{tail}"
 
 
 def select_inside(draw: Draw, child: Table, parent: Table, link: str) -> str:
@@ -132,13 +176,23 @@ def select_inside(draw: Draw, child: Table, parent: Table, link: str) -> str:
     if draw.chance(0.5):
         negative = draw.one("", "NOT ")
         inner = f"SELECT {link} FROM {child.name}{where(draw, child, share=0.5)}"
-        return f"SELECT {_label(draw, parent).name} FROM {parent.name} WHERE {key} {negative}IN ({inner})"
+        label = _label(draw, parent).name
+        return f"SELECT {label} FROM {parent.name} WHERE {key} {negative}IN ({inner})"
     inner = f"SELECT {key} FROM {parent.name}{where(draw, parent, share=0.95)}"
     return f"SELECT {_label(draw, child).name} FROM {child.name} WHERE {link} IN ({inner})"
 
 
-SINGLE = (select_plain, select_plain, select_count, select_count, select_aggregate, select_aggregate,
-          select_ordered, select_grouped, select_nested)
+SINGLE = (
+    select_plain,
+    select_plain,
+    select_count,
+    select_count,
+    select_aggregate,
+    select_aggregate,
+    select_ordered,
+    select_grouped,
+    select_nested,
+)
 
 
 def query(draw: Draw, tables: list[Table]) -> str:
@@ -152,83 +206,3 @@ def query(draw: Draw, tables: list[Table]) -> str:
             return select_inside(draw, child, parent, link)
         return select_join(draw, child, parent, link)
     return draw.rng.choice(SINGLE)(draw, draw.rng.choice(tables))
-
-
-def insert(table: Table, row: list[str]) -> str:
-    values = ", ".join(quoted(column, text) for column, text in zip(table.columns, row, strict=True))
-    return f"INSERT INTO {table.name} VALUES ({values});"
-
-
-def schema_text(draw: Draw, tables: list[Table]) -> str:
-    multi_line, references = draw.chance(0.25), draw.chance(0.5)
-    return "\n".join(table.create(multi_line, references) for table in tables)
-
-
-def script(draw: Draw) -> str:
-    """Schema, a few inserts and a run of queries."""
-    with_rows = draw.chance(0.35)
-    tables = database(draw, rows=draw.number(2, 4) if with_rows else 0)
-    parts = [schema_text(draw, tables)]
-    if with_rows:
-        parts += [insert(table, row) for table in tables for row in table.rows]
-    parts += [query(draw, tables) + ";" for _ in range(draw.number(5, 11))]
-    return "\n".join(parts)
-
-
-def short_script(draw: Draw) -> str:
-    """Schema and one or two queries only: each schema is new, so its columns must be copied."""
-    tables = database(draw)
-    return "\n".join([schema_text(draw, tables), *(query(draw, tables) + ";" for _ in range(draw.number(1, 3)))])
-
-
-def updates(draw: Draw) -> str:
-    """Statements that change rows which the script has just inserted."""
-    table = database(draw, count=1, rows=draw.number(3, 6))[0]
-    out = [table.create(draw.chance(0.3), False), *(insert(table, row) for row in table.rows)]
-    for _ in range(draw.number(3, 6)):
-        row = draw.rng.choice(table.rows)
-        position = draw.number(1, len(table.columns) - 1)
-        column = table.columns[position]
-        new = value(draw, column) if not column.kind.endswith("key") else str(draw.number(1, 9))
-        key = f"{table.key} = {row[0]}"
-        out.append(draw.one(f"UPDATE {table.name} SET {column.name} = {quoted(column, new)} WHERE {key};",
-                            f"DELETE FROM {table.name} WHERE {column.name} = {quoted(column, row[position])};",
-                            f"SELECT {column.name} FROM {table.name} WHERE {key};"))
-    return "\n".join(out)
-
-
-def rewrites(draw: Draw) -> str:
-    """The same query written in two ways, one line under the other."""
-    tables = database(draw, count=2)
-    out = [schema_text(draw, tables)]
-    for _ in range(draw.number(3, 5)):
-        text = query(draw, tables)
-        shape = draw.number(1, 3)
-        if shape == 1 and " JOIN " in text:
-            for short, table in zip(("T1", "T2"), tables, strict=True):
-                text = text.replace(f"FROM {table.name}", f"FROM {table.name} AS {short}")
-                text = text.replace(f"JOIN {table.name}", f"JOIN {table.name} AS {short}").replace(f"{table.name}.", f"{short}.")
-            out.append(f"{text};")
-        elif shape == 2:
-            out += [f"CREATE VIEW v{draw.number(1, 99)} AS {text};", f"{text};"]
-        else:
-            out += [f"{text};", f"EXPLAIN {text};"]
-    return "\n".join(out)
-
-
-def anatomy(draw: Draw) -> str:
-    """Queries, each followed by the list of the names that occur in it."""
-    tables = database(draw)
-    out = [schema_text(draw, tables)]
-    for _ in range(draw.number(3, 5)):
-        text = query(draw, tables)
-        names = [column.name for table in tables for column in table.columns]
-        words = text.replace("(", " ").replace(")", " ").replace(",", " ").replace(".", " ").split()
-        used = sorted({word for word in words if word in names})
-        out.append(f"{text};\ntables: {', '.join(table.name for table in tables if table.name in words)}\n"
-                   f"columns: {', '.join(used) or '*'}")
-    return "\n".join(out)
-
-
-KINDS = {"sql_script": script, "sql_short": short_script, "sql_updates": updates, "sql_rewrites": rewrites,
-         "sql_anatomy": anatomy}
