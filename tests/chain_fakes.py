@@ -75,6 +75,14 @@ def act(what, job):
         case "deaf":
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             time.sleep(60)
+        case "tidy":
+            try:
+                (job.out / "ready").write_text(str(os.getpid()))
+                time.sleep(60)
+            except KeyboardInterrupt:
+                time.sleep(0.5)
+                (job.out / "tidied").touch()
+                raise
         case "":
             return
         case _:

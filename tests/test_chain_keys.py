@@ -9,7 +9,7 @@ import pytest
 from chain_fakes import recipe
 
 from finetune.chain.fingerprint import Fingerprints
-from finetune.chain.keys import keys
+from finetune.chain.keys import digest, keys, plain
 from finetune.recipe.types import Base, Data, Dpo, Sft
 
 
@@ -95,6 +95,10 @@ def test_a_whole_number_is_the_same_with_and_without_a_point(tmp_path):
     before = recipe(tmp_path, sft={"num_train_epochs": 1})
     after = recipe(tmp_path, sft={"num_train_epochs": 1.0})
     assert changed_stages(tmp_path, before, after) == []
+
+
+def test_a_field_that_is_left_out_may_be_added_to_the_types_later():
+    assert digest(plain({"a": 1, "b": None})) == digest(plain({"a": 1}))
 
 
 def test_lora_with_its_defaults_is_not_no_lora(tmp_path):

@@ -50,6 +50,14 @@ def children(pid):
     return [int(each) for each in listed.split()]
 
 
+def stage_of(pid):
+    """The process of the stage that runs now, waited for between two stages."""
+    deadline = time.monotonic() + 0.1
+    while not (found := children(pid)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return next(iter(found), None)
+
+
 def assert_whole(folder):
     """Whatever stands under a final name is complete; a torn record would raise."""
     for path in folder.glob("run/*-????????"):
@@ -69,7 +77,7 @@ def test_killed_at_random_moments_a_chain_ends_in_the_same_results(tmp_path, vic
         given = recipe(folder, **SETTINGS, output_dir=str(folder / "run"), seed=42)
         pid = in_another_process(given)
         time.sleep(chance.uniform(0.0, 0.12))
-        target = pid if victim == "run" else next(iter(children(pid)), None)
+        target = pid if victim == "run" else stage_of(pid)
         if target:
             try:
                 os.kill(target, signal.SIGKILL)

@@ -54,6 +54,10 @@ def test_a_changed_key_is_named_with_both_values(done, monkeypatch):
     }
 
 
+def test_a_key_that_is_new_in_an_empty_block_is_named_alone(done):
+    assert told(recipe(done, dpo={"beta": 0.2}))["dpo"] == "run: dpo.train.beta unset -> 0.2"
+
+
 def test_going_back_to_earlier_settings_finds_their_results(done):
     run(recipe(done, dpo={"beta": 0.2}))
     assert set(told(recipe(done)).values()) == {"keep"}

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ import chain_fakes
 import pytest
 from chain_fakes import recipe
 
-from finetune.chain import child, room
+from finetune.chain import child, inside, room
+from finetune.chain.files import write_json
 from finetune.chain.lock import lock
 from finetune.chain.plan import make
 from finetune.chain.run import run
@@ -84,7 +86,7 @@ def test_mistakes_of_all_stages_are_told_before_the_first_runs(tmp_path):
         ("data", "dpo stopped: pairs.jsonl line 3: 'chosen' is empty\n  Fix the row."),
         ("bug", "dpo stopped: RuntimeError: shapes differ (at chain_fakes.py:"),
         ("memory", "dpo stopped: out of memory\n  Make the batch smaller"),
-        ("torch", "can't allocate memory"),
+        ("torch", "dpo stopped: out of memory (DefaultCPUAllocator: can't allocate"),
         ("disk", "the disk is full\n  Free some space"),
         ("killed", "dpo stopped: its process was killed from outside (SIGKILL)"),
     ],
@@ -113,8 +115,10 @@ def test_a_damaged_result_is_put_aside_and_made_again(tmp_path, capsys):
 
 def test_a_second_run_in_the_same_folder_is_refused_with_who_holds_it(tmp_path, monkeypatch):
     given = recipe(tmp_path)
+    begun = time.monotonic()
     with lock(tmp_path / "run"):
         text = fails(given)
+    assert time.monotonic() - begun < 5  # patience is for holders that are dead
     assert f"another run (pid {os.getpid()} on " in text
     assert "output_dir=" in text
     assert len(run(given).ran) == 4
@@ -142,6 +146,47 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch, code):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(StoreError, match="cannot be written to\n  Give a folder of yours"):
         run(given)
+
+
+def test_a_disk_that_fills_up_is_told(tmp_path, monkeypatch):
+    given = recipe(tmp_path)
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(StoreError, match="the disk is full\n  Free some space"):
+        run(given)
+
+
+def test_a_file_that_could_not_be_written_whole_leaves_the_old_one(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    write_json(file, {"old": 1})
+
+    def tear(data, stream, **_):
+        stream.write('{"ne')
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("json.dump", tear)
+    with pytest.raises(OSError, match="full"):
+        write_json(file, {"new": 2})
+    assert file.read_text() == '{\n "old": 1\n}'
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_before_there_are_weights_a_built_in_base_stands_for_them_in_checks(tmp_path):
+    shape = Base(config={"model_type": "mistral"}, chat_template="chatml")
+    plan = make(recipe(tmp_path, base=shape, models=("sft",)))
+    assert inside.job(plan, 0).model.base == shape
+    for index in (1, 2, 3):
+        base = inside.job(plan, index).model.base
+        assert (base.model, base.chat_template) == ("tiny-mistral", "chatml")
+
+
+def test_evaluate_gets_the_models_it_scores_and_no_others(tmp_path):
+    plan = make(recipe(tmp_path, models=("dpo", "base")))
+    assert list(inside.job(plan, 2).models) == ["dpo", "base"]
+    assert list(inside.job(plan, 3).models) == ["base", "sft", "dpo"]
 
 
 def test_a_finished_run_on_a_read_only_disk_is_shown(tmp_path, monkeypatch):
@@ -180,13 +225,26 @@ def test_a_fresh_process_per_stage_works_without_fork(tmp_path):
 def test_ctrl_c_stops_softly_and_the_next_run_goes_on(tmp_path):
     process = start(tmp_path, dpo={"pause": 0.1, "steps": 40})
     wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-2/whole")
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=15)
     assert process.returncode == 130
     assert "stopped; run again to go on with 'dpo' from step" in err
     assert "Traceback" not in err
     settings = {"pause": 0.1, "steps": 40}
     assert make(recipe(tmp_path, dpo=settings)).steps[1].reason.startswith("stopped at step")
+
+
+def test_a_stage_is_interrupted_once_by_the_terminal_and_its_parent(tmp_path):
+    process = start(tmp_path, dpo={"act": "tidy"})
+    wait_for(tmp_path, "run/dpo-*.part/ready")
+    time.sleep(0.1)
+    (ready,) = tmp_path.glob("run/dpo-*.part/ready")
+    os.kill(int(ready.read_text()), signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert list(tmp_path.glob("run/dpo-*.part/tidied"))
 
 
 def test_sigterm_stops_like_ctrl_c(tmp_path):
@@ -202,18 +260,18 @@ def test_a_stage_that_does_not_listen_is_ended(tmp_path, monkeypatch):
     process = start(tmp_path, dpo={"act": "deaf"}, soft=0.5)
     wait_for(tmp_path, "run/dpo-*.part")
     time.sleep(0.3)
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     process.communicate(timeout=15)
     assert process.returncode == 130
     assert not children_in(tmp_path)
 
 
 def test_no_process_outlives_a_killed_run(tmp_path):
-    process = start(tmp_path, dpo={"pause": 0.1, "steps": 100})
+    process = start(tmp_path, dpo={"pause": 0.1, "steps": 80})
     wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-1/whole")
     process.kill()
-    process.communicate(timeout=15)
-    deadline = time.monotonic() + 5
+    process.wait(timeout=15)
+    deadline = time.monotonic() + 3
     while children_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not children_in(tmp_path)
@@ -231,7 +289,11 @@ def test_a_base_larger_than_the_memory_is_refused_with_the_way_out(tmp_path, mon
     room.check_memory(Base(model=base.model, dtype="bfloat16"))
 
 
-def test_accelerators_are_seen_without_starting_them(monkeypatch):
+def test_an_accelerator_is_seen_by_its_device_file_unless_it_is_hidden(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/nvidia0")
+    assert child.has_accelerator()
+    assert child.method() == "spawn"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not child.has_accelerator()
 
@@ -244,7 +306,11 @@ def start(folder, program=PROGRAM, soft=10.0, **changes):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "FAKE_SOFT": str(soft)}
     command = [sys.executable, str(program), str(folder), json.dumps(changes)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
 
 

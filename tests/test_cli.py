@@ -181,16 +181,16 @@ def test_a_recipe_file_runs_with_the_command_line_behind_it(monkeypatch):
     assert seen == [["run", "x.yaml", "seed=1"]]
 
 
-def test_a_reader_that_stops_reading_is_no_error():
-    command = f"{sys.executable} -m finetune run --help | true"
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], []])
+def test_a_reader_that_stops_reading_is_no_error(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "finetune", *arguments]
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        check=False,
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
     )
-    assert done.stderr == ""
+    os.close(writer)
+    assert (done.stderr, done.returncode) == ("", 0)
 
 
 def test_help_answers_in_a_moment_and_imports_nothing_heavy():

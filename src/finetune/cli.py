@@ -56,14 +56,10 @@ def _in_child() -> bool:
 def _guarded(arguments: list[str]) -> int:
     """The command's exit code; every error that a user may see becomes a message here."""
     try:
-        if not arguments:
-            _parser().print_help()
-            return OK
-        _suggest(arguments[0])
-        parsed = _parse(arguments)
-        handler: Handler = parsed.handler
-        handler(parsed)
-        sys.stdout.flush()
+        try:
+            _command(arguments)
+        finally:
+            sys.stdout.flush()
     except FinetuneError as error:
         return _failed(str(error))
     except ToldError:
@@ -76,6 +72,15 @@ def _guarded(arguments: list[str]) -> int:
         # The reader had enough (`| head`); Python would complain once more at its own end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OK
+
+
+def _command(arguments: list[str]) -> None:
+    if not arguments:
+        return _parser().print_help()
+    _suggest(arguments[0])
+    parsed = _parse(arguments)
+    handler: Handler = parsed.handler
+    return handler(parsed)
 
 
 def _failed(text: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune import stages
@@ -13,9 +14,10 @@ from finetune.chain.inputs import placed
 from finetune.chain.links import BASE, makes_model, parent, scored
 from finetune.chain.plan import Plan, Step
 from finetune.chain.provenance import device, peak_memory
+from finetune.embedded import BASES
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
-from finetune.recipe.types import Evaluate
+from finetune.recipe.types import Base, Evaluate
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ def import_stages(kinds: list[str]) -> None:
 
 
 def _module(kind: str) -> Any:
+    # On import it asks for an optional package that is of no use here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         module = importlib.import_module(stages.MODULES[kind])
     except ModuleNotFoundError as error:
@@ -78,7 +82,7 @@ def perform(plan: Plan, index: int) -> Done:
 
 
 def job(plan: Plan, index: int) -> Job:
-    """What the stage gets. Before the stages it takes from have run, the base stands for them.
+    """What the stage gets; where the stages it takes from have not run, a base stands for them.
 
     `evaluate` gets the models that it scores, in order, and nothing else: its key knows no more.
     """
@@ -86,16 +90,27 @@ def job(plan: Plan, index: int) -> Job:
     models = {BASE: ModelRef(base=recipe.base)}
     for before in plan.steps[:index]:
         if makes_model(before.stage):
-            models[before.stage.name] = _model(plan, before) or models[BASE]
-    start = None if isinstance(step.stage, Evaluate) else parent(recipe, step.stage)
-    names = scored(recipe, step.stage) if isinstance(step.stage, Evaluate) else tuple(models)
+            models[before.stage.name] = _model(plan, before) or _stand_in(recipe.base)
+    if isinstance(step.stage, Evaluate):
+        models = {name: models[name] for name in scored(recipe, step.stage)}
+        start = next(iter(models))
+    else:
+        before_it = parent(recipe, step.stage)
+        start = before_it.name if before_it else BASE
     return Job(
         name=step.stage.name,
         out=plan.store.part(step.stage.name, step.keyed.key),
         seed=recipe.seed,
-        model=models[start.name if start else BASE],
-        models={name: models[name] for name in names},
+        model=models[start],
+        models=models,
     )
+
+
+def _stand_in(base: Base) -> ModelRef:
+    """A base that can be opened: of random weights to come, there is no tokenizer to check with."""
+    if base.model is None:
+        base = replace(base, model=BASES[0], config=None, tokenizer=None)
+    return ModelRef(base=base)
 
 
 def _model(plan: Plan, step: Step) -> ModelRef | None:

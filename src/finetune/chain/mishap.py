@@ -57,7 +57,9 @@ def translate(error: BaseException, folder: Path) -> FinetuneError | None:
     if (isinstance(error, OSError) and error.errno in FULL) or "No space left on device" in text:
         return full(folder)
     if _is_out_of_memory(error, text):
-        return FinetuneError("out of memory", where=_first_line(text), remedy=LESS_MEMORY)
+        line = _first_line(text)
+        what = f"out of memory ({line})" if line else "out of memory"
+        return FinetuneError(what, remedy=LESS_MEMORY)
     return None
 
 

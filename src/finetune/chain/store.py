@@ -63,8 +63,7 @@ class Store:
         part = self.part(name, key)
         with folder_errors(self.folder):
             part.mkdir(parents=True, exist_ok=True)
-            for old in (records.NAME, "error.txt"):
-                (part / old).unlink(missing_ok=True)
+            (part / "error.txt").unlink(missing_ok=True)
         return part
 
     def finish(self, record: Record, part: Path) -> Path | None:
