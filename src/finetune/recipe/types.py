@@ -16,6 +16,9 @@ def fills(*classes: str) -> dict[str, tuple[str, ...]]:
     return {"fills": classes}
 
 
+ENVIRONMENT = {"environment": True}  # a text in which ${NAME} is replaced
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer:
     """A byte-level BPE tokenizer trained on the data of the first stage."""
@@ -27,12 +30,14 @@ class Tokenizer:
 class Base:
     """The model a chain starts from: `model` (weights that exist) or `config` (random weights)."""
 
-    model: str | None = None  # a built-in name, a folder, or a hub id
+    # a built-in name, a folder, or a hub id
+    model: str | None = field(default=None, metadata=ENVIRONMENT)
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Settings | None = field(default=None, metadata=fills("BitsAndBytesConfig"))
     chat_template: Literal["mistral", "chatml", "plain"] | None = None  # None: the model's own
-    config: Settings | None = None  # `model_type` and fields of that architecture's config class
+    # `model_type` and fields of that architecture's config class
+    config: Settings | None = field(default=None, metadata={"architecture": True})
     tokenizer: Tokenizer | None = None  # with `config` only
 
 
@@ -42,7 +47,8 @@ class Data:
 
     task: Literal["samsum", "text_to_sql"] | None = None
     sample: Literal["samsum_preferences", "corpus"] | None = None
-    path: str | None = None  # with `task`: a file in that task's layout
+    # with `task`: a file in that task's layout
+    path: str | None = field(default=None, metadata=ENVIRONMENT)
     revision: str | None = None
     split: str = "train"
     rows: int | None = None  # the first so many rows
@@ -146,4 +152,4 @@ class Recipe:
     base: Base
     stages: tuple[Stage, ...]
     seed: int = 42
-    output_dir: str = ""  # filled with runs/<name> when empty
+    output_dir: str = field(default="", metadata=ENVIRONMENT)  # runs/<name> when empty

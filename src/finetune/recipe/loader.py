@@ -1,0 +1,149 @@
+"""Files and changed keys to one checked recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from finetune.recipe.check import check
+from finetune.recipe.finding import missing, shipped
+from finetune.recipe.header import without_header
+from finetune.recipe.layers import StageNode, lay, overrides, stage_of
+from finetune.recipe.parse import parse
+from finetune.recipe.places import Chain
+from finetune.recipe.problems import Problems, suggestion
+from finetune.recipe.read import Reading
+from finetune.recipe.tree import Block, Entry, Listing, Place, Scalar, shown
+from finetune.recipe.types import STAGES, Base, Recipe, Score, Stage
+
+
+def load(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, with keys changed as on the command line (`dpo.train.beta=0.2`).
+
+    Raises:
+        RecipeError: all that is wrong with it, each with its line.
+    """
+    problems = Problems()
+    file = Path(path)
+    block = _file(file, problems)
+    for change in overrides(changes, problems):
+        block = lay(block, change)
+    if not block.entries:
+        problems.stop()
+    return _recipe(block, Reading(problems), file)
+
+
+def _file(path: Path, problems: Problems, within: tuple[Path, ...] = ()) -> Block:
+    """One file laid over those it extends; empty where nothing of it can be read."""
+    source = str(path)
+    text = _text(path, problems)
+    node = parse(text, source, problems) if text is not None else None
+    if text is None or (node is None and problems.found):
+        return Block()
+    if not isinstance(node, Block):
+        what = "is empty" if node is None else f"holds {shown(node)}"
+        problems.add(Place(source, node.place.line if node else 1),
+                     f"a recipe is a mapping with `base` and `stages`; this file {what}")  # fmt: skip
+        return Block()
+    own = without_header(node, text, source, problems)
+    target = own.entries.get("extends")
+    if target is None:
+        return lay(Block(), own)
+    below = _extended(path, target, problems, (*within, path.resolve()))
+    return lay(below, own.without("extends"))
+
+
+def _extended(path: Path, target: Entry, problems: Problems, within: tuple[Path, ...]) -> Block:
+    if not isinstance(target.node, Scalar) or not isinstance(target.node.value, str):
+        problems.add(target.place, f"must be one file, got {shown(target.node)}", "extends")
+        return Block()
+    beside = Path(os.path.normpath(path.parent / Path(target.node.value).expanduser()))
+    found = beside if beside.is_file() else shipped(target.node.value)
+    if found is None:
+        problems.add(target.place, f"{beside}: {missing(beside)}", "extends")
+        return Block()
+    if found.resolve() in within:
+        names = " -> ".join(each.name for each in (*within, found))
+        problems.add(target.place, f"recipes extend each other without end: {names}", "extends")
+        return Block()
+    return _file(found, problems, within)
+
+
+def _text(path: Path, problems: Problems) -> str | None:
+    place = Place(str(path))
+    if not path.is_file():
+        problems.add(place, missing(path))
+        return None
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes().count(b"\n", 0, error.start) + 1
+        problems.add(Place(str(path), line), "not UTF-8; save the file in that encoding")
+    except OSError as error:
+        problems.add(place, f"cannot be read: {error.strerror}")
+    return None
+
+
+def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
+    nodes = _stage_nodes(block, reading)
+    reading.chain = Chain((node.name, node.kind) for node in nodes)
+    given = {"base": Base(), "stages": ()}
+    base = block.entries.get("base")
+    if base is None or not reading.is_filled(base, "base", Base):
+        if base is None and not reading.problems.touch("extends"):
+            reading.refuse(block.place, "base", "is missing; write base: {model: NAME}")
+    else:
+        reading.places["base"] = base.place
+        given["base"] = reading.block(Base, base.node, "base") or Base()
+    given["stages"] = tuple(filter(None, (_stage(node, reading) for node in nodes)))
+    name = Entry(block.place, Scalar(file.stem, file.stem, block.place))
+    rest = Block({"name": name, **block.without("base", "stages").entries}, block.place)
+    recipe: Recipe = reading.block(Recipe, rest, "", **given)
+    if recipe.name and not recipe.output_dir:
+        object.__setattr__(recipe, "output_dir", f"runs/{recipe.name}")
+    check(recipe, reading)
+    reading.problems.stop()
+    return recipe
+
+
+def _stage_nodes(block: Block, reading: Reading) -> list[StageNode]:
+    stages = block.entries.get("stages")
+    if stages is None:
+        if not reading.problems.touch("extends"):
+            reading.refuse(block.place, "stages", "is missing; write what to do, such as "
+                           "stages: [{sft: {data: samples.jsonl, lora: {}}}]")  # fmt: skip
+        return []
+    reading.places["stages"] = stages.place
+    if not isinstance(stages.node, Listing):
+        reading.refuse(stages.place, "stages", "must be a list; put a `-` before each stage")
+        return []
+    nodes = []
+    for item in stages.node.items:
+        if (node := stage_of(item)) is not None:
+            nodes.append(node)
+            continue
+        kinds = ", ".join(STAGES)
+        keys = isinstance(item, Block) and len(item.entries) > 1
+        hint = "; indent its settings further than its kind" if keys else ""
+        reading.refuse(item.place, "stages", f"a stage is `KIND: {{…}}` with one of {kinds}{hint}")
+    return nodes
+
+
+def _stage(node: StageNode, reading: Reading) -> Stage | None:
+    if node.kind not in STAGES:
+        message = f"no such kind of stage{suggestion(node.kind, STAGES)}"
+        reading.refuse(node.place, node.kind, message)
+        return None
+    reading.places[node.name] = node.place
+    name = Entry(node.place, Scalar(node.kind, node.kind, node.place))
+    settings = Block({"name": name, **node.settings.entries}, node.place)
+    stage: Stage = reading.block(STAGES[node.kind], settings, node.name, node.kind)
+    for score in getattr(stage, "tasks", None) or ():
+        _name(score)
+    return stage
+
+
+def _name(score: Score) -> None:
+    if not score.name:
+        object.__setattr__(score, "name", score.task)
