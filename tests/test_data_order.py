@@ -1,5 +1,7 @@
 """The order of rows over all epochs."""
 
+from itertools import pairwise
+
 import pytest
 
 from finetune.data.order import training_order
@@ -40,7 +42,7 @@ def test_the_first_batch_holds_the_longest_row():
 def test_batches_are_not_sorted_by_length_over_the_epoch():
     order = training_order(LENGTHS, 8, 1, seed=1, strategy="group_by_length")
     means = [sum(LENGTHS[row] for row in order[at : at + 8]) / 8 for at in range(8, 1000, 8)]
-    rises = sum(later > earlier for earlier, later in zip(means, means[1:], strict=False))
+    rises = sum(later > earlier for earlier, later in pairwise(means))
     assert 0.35 < rises / len(means) < 0.65
 
 

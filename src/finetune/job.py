@@ -51,7 +51,7 @@ class Job:
     """Everything a stage may know beside its own settings.
 
     `out` is the stage's own folder, absolute, and may hold checkpoints of an interrupted run.
-    `models` maps `base` and the names of earlier stages to their models (for `evaluate`).
+    `models` are those that an evaluation scores, by name, in the order of the table.
     """
 
     name: str

@@ -63,7 +63,7 @@ def _new_address(index: int) -> None:
     import torch.distributed as dist
 
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(  # type: ignore[attr-defined]  # not in its __all__
+    store = dist.TCPStore(
         host, port, is_master=False, timeout=PATIENCE
     )
     place = f"finetune/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{index}"

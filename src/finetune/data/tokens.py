@@ -91,6 +91,13 @@ def shorten(
     return fitted, True
 
 
+def shortened_note(shortened: int, of: int, limit: int | None) -> list[str]:
+    """A sentence on how many prompts were made to fit, if any was."""
+    if not shortened:
+        return []
+    return [f"{shortened} of {of} prompts lost their middle to fit {limit} tokens"]
+
+
 def _without_middle(text: str, spans: Sequence[tuple[int, int]], keep: int) -> str:
     head, tail = keep - keep // 2, keep // 2
     start = text[: spans[head - 1][1]] if head else ""

@@ -28,6 +28,7 @@ def generate(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[list[int]],
+    *,
     settings: Settings,
     batch_size: int,
     title: str,

@@ -22,7 +22,7 @@ def open_base(base: Base) -> Any:
     """
     quantization = quantization_config(base)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             source(base),
             revision=base.revision,
             dtype=dtype(base.dtype),

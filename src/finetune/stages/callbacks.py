@@ -27,7 +27,7 @@ class MarkCheckpoints(TrainerCallback):
         """Wait for the other ranks' files, then leave the mark."""
         PartialState().wait_for_everyone()
         if is_main():
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / WHOLE).touch()
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -14,7 +14,7 @@ from trl import DPOConfig, DPOTrainer
 
 from finetune.console import say, warn
 from finetune.data.formats import Pair
-from finetune.data.tokens import render, shorten
+from finetune.data.tokens import render, shorten, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import add_adapter, copy_adapter, is_quantized, lora_config
@@ -52,7 +52,7 @@ def run(stage: Dpo, job: Job) -> Result:
     config = training.trainer_config(
         DPOConfig, stage.train, stage.batch_size, job, max_length=plan.max_length
     )
-    trainer = DPOTrainer(
+    trainer: Any = DPOTrainer(
         model=model,
         args=config,
         train_dataset=data.select(order),
@@ -121,11 +121,7 @@ def _fit(
             f"no pair leaves room for a prompt within {max_length} tokens",
             remedy="Raise train.max_length.",
         )
-    notes = []
-    if shortened:
-        notes.append(
-            f"{shortened} of {len(rows)} prompts lost their middle to fit {max_length} tokens"
-        )
+    notes = shortened_note(shortened, len(rows), max_length)
     if cut:
         notes.append(
             f"{cut} of {len(rows)} pairs have answers longer than {max_length} tokens: cut"

@@ -21,19 +21,18 @@ def check(stage: Evaluate, job: Job) -> None:
 def run(stage: Evaluate, job: Job) -> Result:
     """Measure each model on each task; models on one base share its copy in memory."""
     scorers = _scorers(stage, job)
-    models = {name: job.models[name] for name in stage.models or job.models}
-    for base, refs in by_base(models):
+    for base, refs in by_base(job.models):
         tokenizer, _ = load_tokenizer(base)
         for name, model in opened(base, refs):
             say(f"  {job.name}: {name}")
             for scorer in scorers:
                 scorer.measure(name, model, tokenizer)
-    scores: dict[str, dict[str, float]] = {name: {} for name in models}
+    scores: dict[str, dict[str, float]] = {name: {} for name in job.models}
     for score, scorer in zip(stage.tasks, scorers, strict=True):
         for model, numbers in scorer.numbers().items():
             title = score.name or score.task
             scores[model] |= {f"{title} {metric}": value for metric, value in numbers.items()}
-    notes = tuple(note for scorer in scorers for note in scorer.notes)
+    notes = tuple(dict.fromkeys(note for scorer in scorers for note in scorer.notes))
     for note in notes:
         warn(f"{job.name}: {note}")
     return Result(scores=scores, warnings=notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -13,7 +12,6 @@ from finetune.job import Job, Result
 from finetune.models.load import context_length, new_base, open_base
 from finetune.models.save import save_model
 from finetune.models.tokenizers import load_tokenizer, train_tokenizer
-from finetune.ranks import is_main
 from finetune.recipe.types import Base, Pretrain
 from finetune.stages import training
 from finetune.tasks.examples import texts

@@ -15,7 +15,7 @@ from accelerate.utils import gather_object
 
 from finetune.data.formats import Conversation, Message
 from finetune.data.rows import Row, need, read
-from finetune.data.tokens import Encoded, encode, render, shorten
+from finetune.data.tokens import Encoded, encode, render, shorten, shortened_note
 from finetune.errors import FinetuneError
 from finetune.models.generate import generate
 from finetune.models.likelihood import Likelihood, likelihoods
@@ -72,15 +72,18 @@ class Written:
         settings = {"max_new_tokens": self.task.max_new_tokens, **self.stage.generation}
         context = context_length(model)
         room = max(16, context - settings["max_new_tokens"]) if context else None
-        prompts = [self._prompt(tokenizer, row, room) for row in spread(self.rows)]
-        shortened = sum(short for _, short in prompts)
-        if shortened:
-            self.notes.append(
-                f"{name}: {shortened} of {len(prompts)} prompts lost their middle to fit {room} tokens"
-            )
+        prompts = [self._prompt(tokenizer, row, room) for row in self.rows]
+        self.notes += shortened_note(sum(short for _, short in prompts), len(prompts), room)
         title = f"{self.score.name or self.score.task}, {name}"
-        ids = [prompt for prompt, _ in prompts]
-        answers = generate(model, tokenizer, ids, settings, self.stage.batch_size, title)
+        ids = spread([prompt for prompt, _ in prompts])
+        answers = generate(
+            model,
+            tokenizer,
+            ids,
+            settings=settings,
+            batch_size=self.stage.batch_size,
+            title=title,
+        )
         self.predictions[name] = gathered(answers)
 
     def numbers(self) -> Numbers:
@@ -125,14 +128,11 @@ class HeldOutLoss:
     def measure(self, name: str, model: Any, tokenizer: Any) -> None:
         """Likelihood of each answer."""
         limit = context_length(model)
-        rows = [encode(tokenizer, row, limit) for row in spread(self.rows)]
-        shortened = sum(row.shortened for row in rows)
-        if shortened:
-            self.notes.append(
-                f"{name}: {shortened} of {len(rows)} prompts lost their middle to fit {limit} tokens"
-            )
+        rows = [encode(tokenizer, row, limit) for row in self.rows]
+        self.notes += shortened_note(sum(row.shortened for row in rows), len(rows), limit)
         title = f"{self.score.name or 'loss'}, {name}"
-        self.found[name] = gathered(likelihoods(model, rows, self.stage.batch_size, title))
+        found = likelihoods(model, spread(rows), self.stage.batch_size, title)
+        self.found[name] = gathered(found)
 
     def numbers(self) -> Numbers:
         """Loss over all tokens of all rows, so that long answers weigh more."""

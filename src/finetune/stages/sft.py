@@ -8,7 +8,7 @@ import datasets
 from trl import SFTConfig, SFTTrainer
 
 from finetune.console import warn
-from finetune.data.tokens import Encoded, encode
+from finetune.data.tokens import Encoded, encode, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, ModelRef, Result
 from finetune.models.adapters import add_adapter, keep_full_precision, lora_config
@@ -76,12 +76,7 @@ def losses_of(rows: list[Encoded], max_length: int | None) -> list[str]:
             f"{len(empty)} of {len(rows)} rows have no token to learn, first row {empty[0]}",
             remedy=f"Raise train.max_length (now {max_length}), or remove rows without an answer.",
         )
-    notes = []
-    shortened = sum(row.shortened for row in rows)
-    if shortened:
-        notes.append(
-            f"{shortened} of {len(rows)} prompts lost their middle to fit {max_length} tokens"
-        )
+    notes = shortened_note(sum(row.shortened for row in rows), len(rows), max_length)
     cut = sum(row.cut for row in rows)
     if cut:
         number = sum(row.cut > 0 for row in rows)
