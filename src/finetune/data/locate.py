@@ -58,7 +58,7 @@ def locate(data: Data) -> Source:
 
 
 def _embedded(data: Data) -> Source:
-    name = data.task or data.sample
+    name = data.sample or data.task
     assert name is not None, "the recipe loader refuses data without a source"
     files = sample_files(name, data.split)
     if not files:

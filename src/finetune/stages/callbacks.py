@@ -70,7 +70,8 @@ class Progress(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Move the bar, or say a line now and then."""
+        """Move the bar, or say a line now and then; have the last step's loss logged too."""
+        control.should_log |= state.global_step == state.max_steps
         now = time.monotonic()
         done = state.global_step - self.first_step
         rows_per_second = done * self.batch_size / max(now - self.begun, 1e-9)
