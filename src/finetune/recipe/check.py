@@ -1,10 +1,144 @@
-"""What no key can tell alone: whether the parts of a recipe fit together."""
+"""What no key can tell alone: ranges, settings beside each other, and whether stages fit together.
+
+A check that rests on a value already refused says nothing.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from finetune.recipe.chain_check import check_chain
+from finetune.recipe.limits import beyond
+from finetune.recipe.pairs import contradictions
 from finetune.recipe.read import Reading
-from finetune.recipe.types import Recipe
+from finetune.recipe.types import Base, Data, Evaluate, Recipe, Score, Stage
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Places at the top of a recipe that a stage's name would hide, and the base's own name.
+TAKEN = {*(field.name for field in fields(Recipe)), "extends", "launch"}
 
 
 def check(recipe: Recipe, reading: Reading) -> None:
     """Note every contradiction."""
+    _name(recipe.name, "name", reading)
+    _range("seed", recipe.seed, "seed", reading)
+    _base(recipe.base, reading)
+    for stage in recipe.stages:
+        _stage(stage, reading)
+    check_chain(recipe, reading)
+
+
+def _base(base: Base, reading: Reading) -> None:
+    if not reading.problems.touch("base.model", "base.config"):
+        if base.model is None and base.config is None:
+            reading.refuse_at(
+                "base", "write `model` (weights that exist) or `config` (random ones)"
+            )
+        if base.model is not None and base.config is not None:
+            reading.refuse_at("base.config", "`model` says where weights are; keep one of the two")
+    if base.config is not None and base.tokenizer is None:
+        reading.refuse_at("base.config", "random weights need a `tokenizer: {vocab_size: …}`")
+    if base.config is None and base.tokenizer is not None:
+        reading.refuse_at("base.tokenizer", "belongs to `config`; a model brings its own tokenizer")
+    if base.config is not None:
+        for key in ("quantization", "revision"):
+            if getattr(base, key) is not None:
+                reading.refuse_at(f"base.{key}", "random weights have none: it belongs to `model`")
+    if base.tokenizer is not None:
+        _range("vocab_size", base.tokenizer.vocab_size, "base.tokenizer.vocab_size", reading)
+    _settings("base", "quantization", base.quantization, "base", reading)
+    touched = reading.problems.touch("base.quantization")
+    if (
+        base.quantization is not None
+        and not touched
+        and not any(base.quantization.get(key) for key in ("load_in_4bit", "load_in_8bit"))
+    ):
+        reading.refuse_at("base.quantization", "set `load_in_4bit: true` or `load_in_8bit: true`")
+
+
+def _stage(stage: Stage, reading: Reading) -> None:
+    _name(stage.name, stage.name, reading)
+    if stage.name in TAKEN:
+        reading.refuse_at(
+            stage.name, f"a stage cannot be named {stage.name!r}: choose another name"
+        )
+    for data, path in _sources(stage):
+        _data(data, path, reading)
+    for field in fields(stage):
+        value = getattr(stage, field.name)
+        if isinstance(value, dict):
+            _settings(stage.kind, field.name, value, stage.name, reading)
+        else:
+            _range(field.name, value, f"{stage.name}.{field.name}", reading)
+    if isinstance(stage, Evaluate):
+        _scores(stage, reading)
+
+
+def _sources(stage: Stage) -> Iterator[tuple[Data, str]]:
+    data = getattr(stage, "data", None)
+    if isinstance(data, Data):
+        yield data, f"{stage.name}.data"
+    for number, score in enumerate(getattr(stage, "tasks", None) or (), start=1):
+        if score.data is not None:
+            yield score.data, f"{stage.name}.tasks[{number}].data"
+
+
+def _data(data: Data, path: str, reading: Reading) -> None:
+    _range("rows", data.rows, f"{path}.rows", reading)
+    if reading.problems.touch(path):
+        return
+    if data.task is None and data.sample is None and data.path is None:
+        reading.refuse_at(path, "write `task`, `sample` or `path`: where the rows come from")
+    if data.sample is not None and data.path is not None:
+        reading.refuse_at(f"{path}.path", "`sample` names the rows already; keep one of the two")
+    if data.revision is not None and data.path is None:
+        reading.refuse_at(f"{path}.revision", "belongs to the `path` of a hub dataset")
+
+
+def _settings(
+    kind: str, block: str, settings: dict[str, Any] | None, above: str, reading: Reading
+) -> None:
+    for key, value in (settings or {}).items():
+        _range(key, value, f"{above}.{block}.{key}", reading)
+    if reading.problems.touch(f"{above}.{block}"):
+        return  # a mistyped key may be the very one that another needs
+    for key, message in contradictions(kind, block, settings or {}):
+        reading.refuse_at(f"{above}.{block}.{key}", message)
+
+
+def _range(field: str, value: Any, path: str, reading: Reading) -> None:
+    if message := beyond(field, value):
+        reading.refuse_at(path, message)
+
+
+def _name(name: str, path: str, reading: Reading) -> None:
+    if isinstance(name, str) and not NAME.fullmatch(name):
+        reading.refuse_at(path, f"{name!r} becomes a folder: use letters, digits, '-', '_' and '.'")
+
+
+def _scores(stage: Evaluate, reading: Reading) -> None:
+    seen: set[str] = set()
+    if stage.tasks == () and not reading.problems.touch(f"{stage.name}.tasks"):
+        reading.refuse_at(f"{stage.name}.tasks", "name one task or more, or remove the stage")
+    for number, score in enumerate(stage.tasks or (), start=1):
+        path = f"{stage.name}.tasks[{number}]"
+        _range("rows", score.rows, f"{path}.rows", reading)
+        _score(score, path, reading)
+        if score.name in seen:
+            reading.refuse_at(path, f"a score named {score.name!r} stands above; give it a `name`")
+        seen.add(score.name)
+        _name(score.name, f"{path}.name", reading)
+
+
+def _score(score: Score, path: str, reading: Reading) -> None:
+    written = score.task not in {"loss", "preference", None}
+    if not written and score.data is None and not reading.problems.touch(path):
+        reading.refuse_at(path, f"the task {score.task!r} needs `data`")
+    if score.reference is not None and score.task != "preference":
+        reading.refuse_at(f"{path}.reference", "is read only with `task: preference`")
+    own = score.data.task if score.data else None
+    if written and own not in {None, score.task}:
+        reading.refuse_at(f"{path}.data", f"these are rows of {own!r}, not of {score.task!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from finetune.recipe.check import check
 from finetune.recipe.finding import missing, shipped
@@ -43,8 +44,8 @@ def _file(path: Path, problems: Problems, within: tuple[Path, ...] = ()) -> Bloc
         return Block()
     if not isinstance(node, Block):
         what = "is empty" if node is None else f"holds {shown(node)}"
-        problems.add(Place(source, node.place.line if node else 1),
-                     f"a recipe is a mapping with `base` and `stages`; this file {what}")  # fmt: skip
+        place = Place(source, node.place.line if node else 1)
+        problems.add(place, f"a recipe is a mapping with `base` and `stages`; this file {what}")
         return Block()
     own = without_header(node, text, source, problems)
     target = own.entries.get("extends")
@@ -88,7 +89,9 @@ def _text(path: Path, problems: Problems) -> str | None:
 def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
     nodes = _stage_nodes(block, reading)
     reading.chain = Chain((node.name, node.kind) for node in nodes)
-    given = {"base": Base(), "stages": ()}
+    reading.stage_places = [node.place for node in nodes]
+    reading.start = block.place
+    given: dict[str, Any] = {"base": Base(), "stages": ()}
     base = block.entries.get("base")
     if base is None or not reading.is_filled(base, "base", Base):
         if base is None and not reading.problems.touch("extends"):

@@ -35,12 +35,9 @@ def parse(text: str, source: str, problems: Problems) -> Node | None:
     """The tree of one document; None when there is none, or none that can be read."""
     import yaml
 
-    composer = _Composer(source, problems)
     try:
-        composer.events = iter(
-            yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        )
-        return composer.document()
+        events = iter(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        return _Composer(source, problems, events).document()
     except Unreadable as error:
         problems.add(Place(source, error.line), error.message)
     except yaml.YAMLError as error:
@@ -84,7 +81,7 @@ def resolve(text: str) -> str | int | float | bool | None:
 class _Composer:
     source: str
     problems: Problems
-    events: Iterator[Any] = iter(())
+    events: Iterator[Any]
     anchors: dict[str, tuple[Node, int]] = field(default_factory=dict)
 
     def document(self) -> Node | None:

@@ -35,8 +35,7 @@ def allowed(class_name: str, kind: str) -> list[str]:
 
 def unknown(key: str, path: str, known: Sequence[str], what: str, chain: Chain) -> str:
     """The message about a key that its block does not have."""
-    stage = path.split(".")[0]
-    level = path.split(".")[-1]
+    stage, level = path.partition(".")[0], path.rpartition(".")[2]
     spelled = SPELLINGS.get(f"{level}.{key}") or SPELLINGS.get(key)
     if spelled and (right := _spelled(spelled, stage, chain)) != f"{path}.{key}":
         return f"`{key}` is written `{right}` here"
@@ -71,14 +70,13 @@ def _spelled(target: str, stage: str, chain: Chain) -> str:
     if ":" in target:
         kind, rest = target.split(":")
         return f"{chain.named(kind)}.{rest}"
-    if target.split(".")[0] in TOP:
-        return target
-    return f"{chain.having(target.split('.')[0], stage)}.{target}"
+    block = target.partition(".")[0]
+    return target if block in TOP else f"{chain.having(block, stage)}.{target}"
 
 
 def _elsewhere(key: str, path: str, chain: Chain) -> str | None:
     """The full name of a key that stands at another level."""
-    stage = path.split(".")[0]
+    stage = path.partition(".")[0]
     own = [each for each in chain if each[0] == stage]
     for name, kind in [*own, *chain]:
         for block, names in _blocks(name, kind):

@@ -29,10 +29,14 @@ class Problems:
         What rests on a mistaken value is not judged: it would only repeat the mistake.
         """
         return any(
-            one == key or one.startswith(f"{key}.") or key.startswith(f"{one}.")
+            one == key or one.startswith((f"{key}.", f"{key}[")) or self.within(key)
             for key in keys
             for one in self.keys
         )
+
+    def within(self, key: str) -> bool:
+        """Whether a problem is known at this very key, or at a block that holds it."""
+        return any(one == key or key.startswith((f"{one}.", f"{one}[")) for one in self.keys if one)
 
     def stop(self) -> None:
         """Raise what was found, if anything was.

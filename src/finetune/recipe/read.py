@@ -44,12 +44,26 @@ class Reading:
     """One recipe being read: its problems, where each key stands, and the stages it has."""
 
     problems: Problems
-    chain: Chain = Chain()
+    chain: Chain = field(default_factory=Chain)
+    start: Place = field(default_factory=lambda: Place(""))
     places: dict[str, Place] = field(default_factory=dict)
+    stage_places: list[Place] = field(default_factory=list)
 
     def refuse(self, place: Place, key: str, message: str) -> None:
         """Note a problem with the value of a key."""
         self.problems.add(place, message, key)
+
+    def refuse_at(self, key: str, message: str) -> None:
+        """Note a problem at a key by its full name, or at the nearest block that is written.
+
+        What stands at or above the key and is refused already would only be repeated.
+        """
+        if self.problems.within(key):
+            return
+        near = key
+        while near and near not in self.places:
+            near = re.sub(r"(\.[^.]*|\[\d+\]|^[^.\[]*)$", "", near)
+        self.problems.add(self.places.get(near, self.start), message, key)
 
     def block(self, kind: type, node: Node, path: str, stage_kind: str = "", **given: Any) -> Any:
         """An instance of one of our own types; `given` fields are not the recipe's to write."""
@@ -70,7 +84,7 @@ class Reading:
         for name in required(kind):
             if name not in values and not self.problems.touch(f"{path}.{name}"):
                 self.refuse(inner.place, path or name, f"`{name}` is missing")
-        return kind(**{name: None for name in required(kind)} | values)
+        return kind(**{**dict.fromkeys(required(kind)), **values})
 
     def as_block(self, kind: type, node: Node, path: str) -> Block | None:
         """The mapping of a block, its shorthand written out."""
@@ -113,19 +127,19 @@ class Reading:
         """A value of an annotated type of ours."""
         origin, inner = typing.get_origin(hint), typing.get_args(hint)
         if origin in {typing.Union, types.UnionType}:
-            if is_null(node):
-                return None
-            return self.value(next(each for each in inner if each is not type(None)), node, path)
+            some = next(each for each in inner if each is not type(None))
+            return None if is_null(node) else self.value(some, node, path)
         if is_dataclass(hint):
             return self.block(hint, node, path)  # type: ignore[arg-type]
         if origin is tuple:
             return self.listing(inner[0], node, path)
-        if origin is dict:
-            return self.mapping(node, path)
+        return self.mapping(node, path) if origin is dict else self.scalar(hint, node, path)
+
+    def scalar(self, hint: Any, node: Node, path: str) -> Any:
+        """One value of a plain type, or one of a few texts."""
+        choices = typing.get_args(hint)
         try:
-            if origin is typing.Literal:
-                return fit(node, ("str",), inner)
-            return fit(node, (hint.__name__,))
+            return fit(node, ("str",) if choices else (hint.__name__,), choices)
         except Unfit as error:
             self.refuse(self.places.get(path, node.place), path, str(error))
             return None

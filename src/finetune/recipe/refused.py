@@ -219,7 +219,7 @@ VALUES: dict[tuple[str, str, str], str] = {
 @cache
 def reasons(class_name: str) -> dict[str, str]:
     """Field -> why a recipe may not hold it."""
-    group = class_name.split(".")[0]  # all architectures' config classes are one group
+    group = class_name.partition(".")[0]  # all architectures' config classes are one group
     return {
         name: reason
         for classes, reason, names in ROWS

@@ -1,0 +1,182 @@
+"""Whether the stages fit together: which model each starts from, and what that model allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from finetune.recipe.problems import near
+from finetune.recipe.read import Reading
+from finetune.recipe.types import STAGES, Dpo, Evaluate, Merge, Pretrain, Recipe, Sft, Stage
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Made:
+    """The model that a stage starts from or leaves."""
+
+    quantized: bool
+    adapter: str | None = None  # the stage that made the adapter on it
+    bias: bool = False  # the adapter trains biases
+
+
+def check_chain(recipe: Recipe, reading: Reading) -> None:
+    """Follow the model from stage to stage."""
+    if not recipe.stages and not reading.problems.touch("stages") and not reading.chain:
+        reading.refuse_at("stages", "name one stage or more")
+    _names(reading)
+    _first(recipe, reading)
+    start = Made(quantized=bool(recipe.base.quantization))
+    made: dict[str, Made] = {BASE: start}
+    last = start
+    for stage in recipe.stages:
+        before = _before(stage, made, last, reading)
+        if isinstance(stage, Evaluate):
+            _scored(stage, made, recipe, reading)
+            continue
+        last = made[stage.name] = _follow(stage, before, reading)
+
+
+def _names(reading: Reading) -> None:
+    seen: set[str] = set()
+    for number, (name, _) in enumerate(reading.chain):
+        if name in seen:
+            reading.problems.add(
+                reading.stage_places[number],
+                f"a stage named '{name}' stands above; give this one another `name`",
+                f"stages[{number + 1}]",
+            )
+        if name == BASE:
+            reading.problems.add(
+                reading.stage_places[number],
+                "'base' is the model that the chain starts from: choose another name",
+                f"stages[{number + 1}]",
+            )
+        seen.add(name)
+
+
+def _first(recipe: Recipe, reading: Reading) -> None:
+    """Random weights must be trained before anything else is done with them."""
+    if recipe.base.config is None or not reading.chain:
+        return
+    name, kind = reading.chain[0]
+    if kind != Pretrain.kind:
+        reading.refuse_at(name, "the first stage after `base.config` must be pretrain")
+
+
+def _before(stage: Stage, made: Mapping[str, Made], last: Made, reading: Reading) -> Made:
+    """The model that a stage starts from."""
+    if stage.from_ is None or reading.problems.touch(f"{stage.name}.from"):
+        return last
+    if isinstance(stage, Evaluate):
+        reading.refuse_at(f"{stage.name}.from", "a stage that scores has `models` instead")
+    elif stage.from_ not in made:
+        _no_model(stage.from_, list(made), f"{stage.name}.from", reading)
+    return made.get(stage.from_, last)
+
+
+def _follow(stage: Stage, before: Made, reading: Reading) -> Made:
+    if isinstance(stage, Merge):
+        if before.adapter is None and not _unsure(reading):
+            reading.refuse_at(
+                stage.name, "there is no adapter to merge; train one before it with `lora`"
+            )
+        return Made(quantized=False)
+    if isinstance(stage, Pretrain):
+        return _all_weights(stage, before, reading)
+    if isinstance(stage, Sft | Dpo):
+        return _tuned(stage, before, reading)
+    return before
+
+
+def _tuned(stage: Sft | Dpo, before: Made, reading: Reading) -> Made:
+    lora = f"{stage.name}.lora"
+    if stage.lora is not None and before.adapter is not None:
+        reading.refuse_at(
+            lora,
+            f"the adapter of '{before.adapter}' goes on training here, as it is; leave `lora` out, "
+            "or put a merge stage between",
+        )
+        return before
+    if stage.lora is None and before.adapter is None:
+        return _all_weights(stage, before, reading)
+    if isinstance(stage, Dpo):
+        _reference(stage, before, reading)
+    if stage.lora is None:
+        return before
+    bias = stage.lora.get("bias", "none") != "none"
+    return Made(before.quantized, adapter=stage.name, bias=bias)
+
+
+def _reference(stage: Dpo, before: Made, reading: Reading) -> None:
+    """DPO keeps a frozen copy of the adapter as its reference, where there is one."""
+    if stage.train.get("sync_ref_model"):
+        reading.refuse_at(
+            f"{stage.name}.train.sync_ref_model",
+            "TRL moves a reference only where all weights are trained: leave `lora` out",
+        )
+    own = (stage.lora or {}).get("bias", "none") != "none"
+    if before.bias or own:
+        where = f"{stage.name}.lora.bias" if own else f"{before.adapter}.lora.bias"
+        reading.refuse_at(
+            where,
+            f"'{stage.name}' keeps a second adapter as its reference, and PEFT takes biases in "
+            "one adapter only; leave `bias` at none",
+        )
+
+
+def _all_weights(stage: Stage, before: Made, reading: Reading) -> Made:
+    lora = f"{stage.name}.lora"
+    if before.adapter is not None:
+        reading.refuse_at(
+            stage.name, f"the adapter of '{before.adapter}' must be merged before all weights train"
+        )
+    elif before.quantized and not reading.problems.touch(lora, "base.quantization"):
+        way = "give it `lora: {}`, or take" if not isinstance(stage, Pretrain) else "take"
+        reading.refuse_at(
+            stage.name, f"all weights of a quantised base cannot be trained; {way} "
+            "`base.quantization` out"
+        )  # fmt: skip
+    return Made(quantized=before.quantized)
+
+
+def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: Reading) -> None:
+    known = [name for name in made if name != BASE or recipe.base.config is None]
+    for number, name in enumerate(stage.models or (), start=1):
+        path = f"{stage.name}.models[{number}]"
+        if name not in known:
+            _no_model(name, known, path, reading)
+        elif name in stage.models[: number - 1]:
+            reading.refuse_at(path, f"'{name}' stands there twice")
+    if not known and not reading.problems.touch("base"):
+        reading.refuse_at(stage.name, "there is no model to score yet: put it after a stage")
+    models = stage.models or known
+    for number, score in enumerate(stage.tasks or (), start=1):
+        if score.reference is not None and score.reference not in models:
+            path = f"{stage.name}.tasks[{number}].reference"
+            _no_model(score.reference, list(models), path, reading)
+
+
+def _unsure(reading: Reading) -> bool:
+    """Whether a mistake elsewhere leaves open which stages there are, and what they train."""
+    unknown = any(kind not in STAGES for _, kind in reading.chain)
+    loras = (f"{name}.lora" for name, _ in reading.chain)
+    return unknown or reading.problems.touch("stages", *loras)
+
+
+def _no_model(name: str, known: list[str], path: str, reading: Reading) -> None:
+    stages = dict(reading.chain)
+    if stages.get(name, Merge.kind) not in STAGES:
+        return  # a mistyped kind, which is said there
+    if name == BASE:
+        why = "the base has no weights here; name a stage"
+    elif stages.get(name) == Evaluate.kind:
+        why = f"'{name}' scores and leaves no model"
+    elif name in stages:
+        why = f"'{name}' is not a model that this stage has: it comes later, or is not in `models`"
+    elif match := near(name, known):
+        why = f"no stage '{name}'; did you mean '{match}'?"
+    else:
+        why = f"no stage '{name}'; before this one: {', '.join(known) or 'none'}"
+    reading.refuse_at(path, why)
