@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Threads of tiny models wait for each other longer than they compute, the more so beside other
+# programs; set before torch is imported, and inherited by every program that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parents[1]
 TEXT = [
     "Noor asks Ivan whether the parcel came to the neighbour. The lamp is red, its price 12.50.",
