@@ -58,14 +58,18 @@ DOCUMENTED: dict[str, dict[str, list[str]]] = {
 def harvest() -> dict[str, dict[str, Field]]:
     """Class name, or `config.<model_type>` -> field -> type, default and choices."""
     from peft import LoraConfig
-    from transformers import CONFIG_MAPPING
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
     from trl import DPOConfig, SFTConfig
 
     found = {kind.__name__: _of_dataclass(kind) for kind in (LoraConfig, SFTConfig, DPOConfig)}
     found["BitsAndBytesConfig"] = _of_bitsandbytes()
     found["GenerationConfig"] = _of_generation()
     for name in ARCHITECTURES:
-        found[f"config.{name}"] = _of_dataclass(CONFIG_MAPPING[name])
+        own = _of_dataclass(CONFIG_MAPPING[name])
+        shared = {field.name for field in dataclasses.fields(PreTrainedConfig)}
+        found[f"config.{name}"] = {key: row for key, row in own.items() if key not in shared}
+    # One loss may be written without a list: the class makes one of it.
+    found["DPOConfig"]["loss_type"]["type"] = "str | list[str]"
     for name, fields in DOCUMENTED.items():
         for field, choices in fields.items():
             found[name][field]["choices"] = choices

@@ -18,6 +18,7 @@ _TOKENS = "rows reach the trainer as token ids with the learnt ones marked, so i
 _HUB = "uploading is no part of this chain"
 _ORDER = "rows are laid out once for all epochs; `train_sampling_strategy` chooses their order"
 _LOADING = "rows lie tokenised in memory in a fixed order; loading them takes no time"
+_UNREAD = "the code of this architecture's language model never reads it"
 
 ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (BOTH, "a run writes into the recipe's top-level `output_dir`", "output_dir"),
@@ -192,6 +193,15 @@ ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "vocab_size pad_token_id bos_token_id eos_token_id",
     ),
     (("config",), "training and writing decide about it", "use_cache init_device"),
+    (("config.bloom", "config.llama"), _UNREAD, "pretraining_tp slow_but_exact"),
+    (("config.gpt2",), _UNREAD,
+     "add_cross_attention summary_activation summary_first_dropout summary_proj_to_labels "
+     "summary_type summary_use_proj"),
+    (("config.gpt_neox",), _UNREAD, "classifier_dropout is_decoder"),
+    (("config.mpt",), _UNREAD,
+     "emb_pdrop embedding_fraction expansion_ratio learned_pos_emb logit_scale no_bias norm_type "
+     "resid_pdrop"),
+    (("config.phi3",), _UNREAD, "embd_pdrop"),
 )  # fmt: skip
 
 # What one kind of stage refuses beyond that.
@@ -219,11 +229,11 @@ VALUES: dict[tuple[str, str, str], str] = {
 @cache
 def reasons(class_name: str) -> dict[str, str]:
     """Field -> why a recipe may not hold it."""
-    group = class_name.partition(".")[0]  # all architectures' config classes are one group
+    group = class_name.partition(".")[0]  # what holds for `config` holds for every architecture
     return {
         name: reason
         for classes, reason, names in ROWS
-        if group in classes
+        if group in classes or class_name in classes
         for name in names.split()
     }
 

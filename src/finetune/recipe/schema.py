@@ -123,9 +123,9 @@ def _annotated(hint: Any, name: str) -> Schema:
         return {"type": "array", "items": _annotated(inner[0], name)}
     if origin is dict:
         return {"type": "object", "additionalProperties": {"type": "string"}}
-    if dataclasses.is_dataclass(hint):
-        block = _own(hint, "")  # type: ignore[arg-type]
-        short = block["properties"].get(SHORT.get(hint, ""))  # type: ignore[call-overload]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        block = _own(hint, "")
+        short = block["properties"].get(SHORT.get(hint, ""))
         return {"anyOf": [block, short]} if short else block
     return {"type": _JSON[hint.__name__], **_bounds(name)}
 
