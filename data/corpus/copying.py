@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .grammar import ORDINALS, article, in_words, listed
+from .lexicon import entries
 from .words import MONTHS, WEEKDAYS, Draw
 
 
@@ -141,6 +142,23 @@ def echo(draw: Draw) -> str:
     return "\n".join([text] * draw.number(2, 4))
 
 
+def drill(draw: Draw) -> str:
+    """Words without order or sense, then the same run again, whole or a part of it."""
+    words = [
+        word
+        for pool in ("objects", "foods", "animals", "occupations", "adjectives", "nouns", "drinks")
+        for word in entries(pool)
+    ]
+    words += [*entries("names_female"), *entries("names_male"), *entries("surnames")]
+    items = draw.rng.sample(sorted(set(words)), draw.number(6, 40))
+    glue = draw.one(" ", " ", " ", ", ", " | ", "\n", "; ")
+    out = [glue.join(items)]
+    for _ in range(draw.number(1, 3)):
+        start = draw.one_of_two(0, draw.number(0, len(items) - 4))
+        out.append(glue.join(items[start:]))
+    return draw.one("\n", "\n\n", " # ").join(out)
+
+
 def snippets(draw: Draw) -> str:
     """Quoted passages of a longer line: find the part and say what follows it."""
     items = [
@@ -239,6 +257,7 @@ KINDS = {
     "look_up_two_level": two_level,
     "repeat": repeat,
     "echo": echo,
+    "drill": drill,
     "snippets": snippets,
     "form": form,
     "quotes": quotes,

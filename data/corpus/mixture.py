@@ -58,12 +58,25 @@ WEIGHTS: dict[str, float] = {
 }
 
 
-def documents(count: int, seed: int) -> Iterator[tuple[str, str]]:
+DRILL: dict[str, float] = {
+    "drill": 60,
+    "echo": 10,
+    "repeat": 10,
+    "look_up": 12,
+    "look_up_two_level": 12,
+    "bracket_turns": 6,
+    "line_turns": 6,
+    "snippets": 3,
+}
+MIXTURES = {"all": WEIGHTS, "drill": DRILL}
+
+
+def documents(count: int, seed: int, mixture: str = "all") -> Iterator[tuple[str, str]]:
     """`count` pairs of kind and text.
 
     Each document has a seed of its own, so a longer run begins like a shorter one.
     """
-    names, weights = list(WEIGHTS), list(WEIGHTS.values())
+    names, weights = list(MIXTURES[mixture]), list(MIXTURES[mixture].values())
     for number in range(count):
         draw = Draw(f"{seed}/{number}")
         kind = draw.rng.choices(names, weights)[0]
