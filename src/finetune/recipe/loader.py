@@ -30,8 +30,8 @@ def load(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     block = _file(file, problems)
     for change in overrides(changes, problems):
         block = lay(block, change)
-    if not block.entries:
-        problems.stop()
+    if not block.entries or problems.touch("extends"):
+        problems.stop()  # what an unread parent holds cannot be told to be missing
     return _recipe(block, Reading(problems), file)
 
 
@@ -94,7 +94,7 @@ def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
     given: dict[str, Any] = {"base": Base(), "stages": ()}
     base = block.entries.get("base")
     if base is None or not reading.is_filled(base, "base", Base):
-        if base is None and not reading.problems.touch("extends"):
+        if base is None:
             reading.refuse(block.place, "base", "is missing; write base: {model: NAME}")
     else:
         reading.places["base"] = base.place
@@ -113,9 +113,8 @@ def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
 def _stage_nodes(block: Block, reading: Reading) -> list[StageNode]:
     stages = block.entries.get("stages")
     if stages is None:
-        if not reading.problems.touch("extends"):
-            reading.refuse(block.place, "stages", "is missing; write what to do, such as "
-                           "stages: [{sft: {data: samples.jsonl, lora: {}}}]")  # fmt: skip
+        example = "stages: [{sft: {data: samples.jsonl, lora: {}}}]"
+        reading.refuse(block.place, "stages", f"is missing; write what to do, such as {example}")
         return []
     reading.places["stages"] = stages.place
     if not isinstance(stages.node, Listing):

@@ -202,6 +202,8 @@ def _explain(error: Any, text: str) -> tuple[int, str]:
         problem = "a second `: ` in one line, or a line indented further than the one it belongs to"
     elif "did not find expected" in problem or "expected <block end>" in problem:
         problem = "the indentation fits no line above, or a bracket or quote above is not closed"
+    elif "unexpected ':'" in problem:
+        problem = "a `:` that belongs to no key; leave a space after each `:`"
     return line + 1, problem
 
 
