@@ -46,7 +46,13 @@ def main() -> None:
         description="Write the chat samples (samsum) and their preference pairs (samsum_preferences).",
         epilog="example: python data/make_samsum.py --out /tmp/samples",
     )
-    parser.add_argument("--out", type=Path, default=ASSETS, metavar="DIR", help="where to (default: the assets folder)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ASSETS,
+        metavar="DIR",
+        help="where to (default: the assets folder)",
+    )
     for path in write_samples(parser.parse_args().out):
         print(path)
 

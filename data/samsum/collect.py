@@ -42,7 +42,13 @@ def take_chats(
         chat = composer.chat(rng)
         if collector.accepts(chat):
             collector.take(chat, split)
-            rows.append({"id": f"{split}-{len(rows):04}", "dialogue": chat.dialogue, "summary": chat.summary})
+            rows.append(
+                {
+                    "id": f"{split}-{len(rows):04}",
+                    "dialogue": chat.dialogue,
+                    "summary": chat.summary,
+                }
+            )
     return rows
 
 

@@ -3,6 +3,7 @@
 import random
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .people import Person, draw_cast, roster
 from .phrase import Facts, pick, render
@@ -31,7 +32,12 @@ class Composer:
         self.pools = read_pools()
         self.people = roster(self.pools)
 
-    def chat(self, rng: random.Random, family: Family | None = None, cast: dict[str, Person] | None = None) -> Chat:
+    def chat(
+        self,
+        rng: random.Random,
+        family: Family | None = None,
+        cast: dict[str, Person] | None = None,
+    ) -> Chat:
         """One chat; tries again with other draws until it is neither too short nor too long."""
         while True:
             chosen = family or rng.choice(self.families)
@@ -58,7 +64,9 @@ class Composer:
             details.pop()
         beats += details
         if rng.random() < 0.14:
-            beats.insert(len(beats) - rng.randint(0, len(details)), rng.choice(self.talk.of_kind("detour")))
+            beats.insert(
+                len(beats) - rng.randint(0, len(details)), rng.choice(self.talk.of_kind("detour"))
+            )
         beats += [end, *side]
         return beats + maybe(self.talk, "close", 0.45, rng)
 
@@ -76,7 +84,9 @@ def speak(beats: list[Beat], facts: Facts, rng: random.Random) -> list[str]:
             text = render(pick(rng.choice(turn.lines), rng), facts)
             if text != "-":
                 name = facts.cast[turn.speaker].name
-                lines += [f"{name}: {message}" for message in messages(text, styles[turn.speaker], rng)]
+                lines += [
+                    f"{name}: {message}" for message in messages(text, styles[turn.speaker], rng)
+                ]
     return lines
 
 
@@ -84,7 +94,9 @@ def tell(family: Family, ways: list[str], facts: Facts, rng: random.Random) -> s
     """One of the ways to put it that only mentions what was said in the chat."""
     known = [way for way in (pick(way, rng) for way in ways) if facts.knows(way)]
     if not known:
-        raise ScriptError(f"family {family.name}: no summary of {ways} keeps to what was said: {sorted(facts.said)}")
+        raise ScriptError(
+            f"family {family.name}: no summary of {ways} keeps to what was said: {sorted(facts.said)}"
+        )
     return render(rng.choice(known), facts)
 
 
@@ -102,10 +114,15 @@ def summarise(family: Family, beats: list[Beat], facts: Facts, rng: random.Rando
 def with_pronouns(parts: list[str], facts: Facts) -> list[str]:
     """Says He or She where a sentence starts with the name the one before it started with."""
     spoken = list(parts[:1])
-    for before, part in zip(parts, parts[1:], strict=False):
+    for before, after in pairwise(parts):
+        part = after
         for person in facts.cast.values():
             unclear = re.search(rf"\b{person.pronoun('him')}\b", part)
-            if before.startswith(person.name) and part.startswith(f"{person.name} ") and not unclear:
+            if (
+                before.startswith(person.name)
+                and part.startswith(f"{person.name} ")
+                and not unclear
+            ):
                 part = person.pronoun("he").capitalize() + part.removeprefix(person.name)
         spoken.append(part)
     return spoken
@@ -114,4 +131,8 @@ def with_pronouns(parts: list[str], facts: Facts) -> list[str]:
 def fits(chat: Chat) -> bool:
     turns, words = chat.dialogue.count("\n") + 1, len(chat.dialogue.split())
     sentences = sum(chat.summary.count(mark) for mark in (". ", "! ", "? ")) + 1
-    return MIN_TURNS <= turns <= MAX_TURNS and MIN_WORDS <= words <= MAX_WORDS and sentences <= MAX_SENTENCES
+    return (
+        MIN_TURNS <= turns <= MAX_TURNS
+        and MIN_WORDS <= words <= MAX_WORDS
+        and sentences <= MAX_SENTENCES
+    )

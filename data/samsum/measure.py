@@ -46,4 +46,7 @@ class Overlap:
     def closest(self, dialogue: str) -> float:
         mine = grams(spoken_words(dialogue), self.SIZE)
         hits = Counter(owner for gram in mine for owner in self.owners.get(gram, ()))
-        return max((count / min(len(mine), self.sizes[owner]) for owner, count in hits.items()), default=0.0)
+        return max(
+            (count / min(len(mine), self.sizes[owner]) for owner, count in hits.items()),
+            default=0.0,
+        )

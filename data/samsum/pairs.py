@@ -68,9 +68,16 @@ def draw_kinds(count: int, rng: random.Random) -> list[str]:
     return kinds
 
 
-def make_pair(composer: Composer, chat: Chat, kind: str, rng: random.Random) -> dict[str, str] | None:
+def make_pair(
+    composer: Composer, chat: Chat, kind: str, rng: random.Random
+) -> dict[str, str] | None:
     """The chat with its own summary and one that fails in this way, or None if none of fitting length was found."""
     rejected = copied(chat, rng) if kind == "copied" else invented(composer, chat, rng)
     if rejected is None or (kind == "copied" and novel_bigram_share(rejected, chat.dialogue) > 0.4):
         return None
-    return {"dialogue": chat.dialogue, "chosen": chat.summary, "rejected": rejected, "rejected_kind": kind}
+    return {
+        "dialogue": chat.dialogue,
+        "chosen": chat.summary,
+        "rejected": rejected,
+        "rejected_kind": kind,
+    }

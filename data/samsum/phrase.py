@@ -8,14 +8,20 @@ from .script import Family, ScriptError
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{([^{}]+)\}")
-VOWEL_SOUND = re.compile(r"(?:[aeio]|u(?!ni|se|su|ku)|8\b|8\d|11\b|18\b|hour|honest)", re.IGNORECASE)
+VOWEL_SOUND = re.compile(
+    r"(?:[aeio]|u(?!ni|se|su|ku)|8\b|8\d|11\b|18\b|hour|honest)", re.IGNORECASE
+)
 
 
 class Facts:
     """What is true in one chat: its people and every slot drawn so far; remembers which slots were said."""
 
     def __init__(
-        self, family: Family, pools: dict[str, list[str]], cast: dict[str, Person], rng: random.Random
+        self,
+        family: Family,
+        pools: dict[str, list[str]],
+        cast: dict[str, Person],
+        rng: random.Random,
     ) -> None:
         self.cast, self.pools, self.rng = cast, pools, rng
         self.values: dict[str, str] = {}
@@ -55,7 +61,9 @@ class Facts:
     def knows(self, phrase: str) -> bool:
         """Whether everything the phrase mentions was said in the chat (slots named `_x` only help the grammar)."""
         keys = [key.removeprefix("a ") for key in SLOT.findall(phrase)]
-        return all(key in self.said or key.startswith("_") or ":" in key or key in "ABC" for key in keys)
+        return all(
+            key in self.said or key.startswith("_") or ":" in key or key in "ABC" for key in keys
+        )
 
 
 def article(noun: str) -> str:

@@ -91,7 +91,9 @@ def add_to_beat(beat: Beat, line: str) -> None:
     elif line[:2] in ("A:", "B:", "C:"):
         beat.turns.append(Turn(line[0], split_ways(line[2:])))
     else:
-        raise ScriptError(f"cannot read the line {line!r}: expected a turn, a summary sentence or a beat")
+        raise ScriptError(
+            f"cannot read the line {line!r}: expected a turn, a summary sentence or a beat"
+        )
 
 
 def read_families(path: Path) -> list[Family]:
@@ -110,7 +112,9 @@ def read_families(path: Path) -> list[Family]:
 
 def read_scenarios(folder: Path = CONTENT) -> list[Family]:
     """All scenario families, in the order of their files' names."""
-    families = [family for path in sorted(folder.glob("scenes_*.txt")) for family in read_families(path)]
+    families = [
+        family for path in sorted(folder.glob("scenes_*.txt")) for family in read_families(path)
+    ]
     for family in families:
         if not family.of_kind("open") or not family.of_kind("end"):
             raise ScriptError(f"family {family.name} needs at least one `open` and one `end`")

@@ -10,15 +10,43 @@ ASKING_EMOJI = ["🤔", "🙏", "👀", ":)", "🙈"]
 SAD_EMOJI = ["😢", "😩", "😭", "😞", ":(", ":/", "🙄", "😬"]
 SAD_WORDS = re.compile(
     r"\b(sorry|lost|broke|broken|sick|ill|hurts?|can't|worried|afraid|hate|awful|died|nervous|missed|"
-    r"cancelled|stuck|failed|sad|vet|hospital|nobody|fever|leak|leaking|stolen|panic)\b", re.IGNORECASE)
+    r"cancelled|stuck|failed|sad|vet|hospital|nobody|fever|leak|leaking|stolen|panic)\b",
+    re.IGNORECASE,
+)
 SHORT_FORMS = {
-    "you": "u", "are": "r", "please": "pls", "thanks": "thx", "because": "cuz", "tomorrow": "tmrw", "tonight": "2nite",
-    "really": "rly", "going to": "gonna", "want to": "wanna", "okay": "ok", "people": "ppl", "your": "ur",
+    "you": "u",
+    "are": "r",
+    "please": "pls",
+    "thanks": "thx",
+    "because": "cuz",
+    "tomorrow": "tmrw",
+    "tonight": "2nite",
+    "really": "rly",
+    "going to": "gonna",
+    "want to": "wanna",
+    "okay": "ok",
+    "people": "ppl",
+    "your": "ur",
 }
 SLIPS = {
-    "definitely": "definately", "the": "teh", "about": "abuot", "should": "shoudl", "because": "becuase",
-    "really": "realy", "until": "untill", "with": "wiht", "have": "ahve", "probably": "probaly", "just": "jsut",
-    "weird": "wierd", "you're": "your", "it's": "its", "don't": "dont", "can't": "cant", "I'll": "Ill", "what": "waht",
+    "definitely": "definately",
+    "the": "teh",
+    "about": "abuot",
+    "should": "shoudl",
+    "because": "becuase",
+    "really": "realy",
+    "until": "untill",
+    "with": "wiht",
+    "have": "ahve",
+    "probably": "probaly",
+    "just": "jsut",
+    "weird": "wierd",
+    "you're": "your",
+    "it's": "its",
+    "don't": "dont",
+    "can't": "cant",
+    "I'll": "Ill",
+    "what": "waht",
 }
 
 
@@ -74,6 +102,6 @@ def messages(text: str, style: Style, rng: random.Random) -> list[str]:
     """One or two messages: some people press enter after every sentence."""
     cut = re.search(r"[.!?] (?=[A-Z])", text)
     if cut and rng.random() < style.split:
-        halves = [text[: cut.end()].strip(), text[cut.end():].strip()]
+        halves = [text[: cut.end()].strip(), text[cut.end() :].strip()]
         return [dress(half, style, rng) for half in halves]
     return [dress(text, style, rng)]
