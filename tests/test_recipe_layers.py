@@ -1,4 +1,4 @@
-"""Recipes laid over one another: `extends`, a stage by its name, and changes on the command line."""
+"""Recipes laid over one another: `extends`, stages by name, the command line."""
 
 import pytest
 from recipe_text import SFT, found, loaded, said, write

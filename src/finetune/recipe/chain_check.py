@@ -25,7 +25,8 @@ def check_chain(recipe: Recipe, reading: Reading) -> None:
     """Follow the model from stage to stage."""
     if not recipe.stages and not reading.problems.touch("stages") and not reading.chain:
         reading.refuse_at("stages", "name one stage or more")
-    _names(reading)
+    if _twice(reading):
+        return
     _first(recipe, reading)
     start = Made(quantized=bool(recipe.base.quantization))
     made: dict[str, Made] = {BASE: start}
@@ -38,7 +39,8 @@ def check_chain(recipe: Recipe, reading: Reading) -> None:
         last = made[stage.name] = _follow(stage, before, reading)
 
 
-def _names(reading: Reading) -> None:
+def _twice(reading: Reading) -> bool:
+    """Whether two stages have one name, which leaves open what the name means."""
     seen: set[str] = set()
     for number, (name, _) in enumerate(reading.chain):
         if name in seen:
@@ -47,13 +49,8 @@ def _names(reading: Reading) -> None:
                 f"a stage named '{name}' stands above; give this one another `name`",
                 f"stages[{number + 1}]",
             )
-        if name == BASE:
-            reading.problems.add(
-                reading.stage_places[number],
-                "'base' is the model that the chain starts from: choose another name",
-                f"stages[{number + 1}]",
-            )
         seen.add(name)
+    return len(seen) < len(reading.chain)
 
 
 def _first(recipe: Recipe, reading: Reading) -> None:
@@ -78,7 +75,9 @@ def _before(stage: Stage, made: Mapping[str, Made], last: Made, reading: Reading
 
 def _follow(stage: Stage, before: Made, reading: Reading) -> Made:
     if isinstance(stage, Merge):
-        if before.adapter is None and not _unsure(reading):
+        unknown = any(kind not in STAGES for _, kind in reading.chain)
+        open_ = unknown or any(_unsure(name, reading) for name, _ in reading.chain)
+        if before.adapter is None and not open_:
             reading.refuse_at(
                 stage.name, "there is no adapter to merge; train one before it with `lora`"
             )
@@ -127,12 +126,11 @@ def _reference(stage: Dpo, before: Made, reading: Reading) -> None:
 
 
 def _all_weights(stage: Stage, before: Made, reading: Reading) -> Made:
-    lora = f"{stage.name}.lora"
     if before.adapter is not None:
         reading.refuse_at(
             stage.name, f"the adapter of '{before.adapter}' must be merged before all weights train"
         )
-    elif before.quantized and not reading.problems.touch(lora, "base.quantization"):
+    elif before.quantized and not _unsure(stage.name, reading):
         way = "give it `lora: {}`, or take" if not isinstance(stage, Pretrain) else "take"
         reading.refuse_at(
             stage.name, f"all weights of a quantised base cannot be trained; {way} "
@@ -158,11 +156,10 @@ def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: 
             _no_model(score.reference, list(models), path, reading)
 
 
-def _unsure(reading: Reading) -> bool:
-    """Whether a mistake elsewhere leaves open which stages there are, and what they train."""
-    unknown = any(kind not in STAGES for _, kind in reading.chain)
-    loras = (f"{name}.lora" for name, _ in reading.chain)
-    return unknown or reading.problems.touch("stages", *loras)
+def _unsure(name: str, reading: Reading) -> bool:
+    """Whether a mistake in a stage leaves open what it trains: its `lora`, or a key unknown."""
+    keys = {key.rpartition(".")[0] for key in reading.problems.keys}
+    return name in keys or reading.problems.touch(f"{name}.lora")
 
 
 def _no_model(name: str, known: list[str], path: str, reading: Reading) -> None:

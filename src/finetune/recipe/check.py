@@ -14,7 +14,7 @@ from finetune.recipe.chain_check import check_chain
 from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
 from finetune.recipe.read import Reading
-from finetune.recipe.types import Base, Data, Evaluate, Recipe, Score, Stage
+from finetune.recipe.types import Base, Data, Evaluate, Recipe, Score, Settings, Stage
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Places at the top of a recipe that a stage's name would hide, and the base's own name.
@@ -32,31 +32,28 @@ def check(recipe: Recipe, reading: Reading) -> None:
 
 
 def _base(base: Base, reading: Reading) -> None:
-    if not reading.problems.touch("base.model", "base.config"):
-        if base.model is None and base.config is None:
-            reading.refuse_at(
-                "base", "write `model` (weights that exist) or `config` (random ones)"
-            )
-        if base.model is not None and base.config is not None:
-            reading.refuse_at("base.config", "`model` says where weights are; keep one of the two")
-    if base.config is not None and base.tokenizer is None:
-        reading.refuse_at("base.config", "random weights need a `tokenizer: {vocab_size: …}`")
-    if base.config is None and base.tokenizer is not None:
-        reading.refuse_at("base.tokenizer", "belongs to `config`; a model brings its own tokenizer")
-    if base.config is not None:
-        for key in ("quantization", "revision"):
-            if getattr(base, key) is not None:
-                reading.refuse_at(f"base.{key}", "random weights have none: it belongs to `model`")
+    _settings("base", "quantization", base.quantization, "base", reading)
     if base.tokenizer is not None:
         _range("vocab_size", base.tokenizer.vocab_size, "base.tokenizer.vocab_size", reading)
-    _settings("base", "quantization", base.quantization, "base", reading)
-    touched = reading.problems.touch("base.quantization")
-    if (
-        base.quantization is not None
-        and not touched
-        and not any(base.quantization.get(key) for key in ("load_in_4bit", "load_in_8bit"))
-    ):
+    if reading.problems.touch("base"):
+        return  # which of its keys go together cannot be told before each is in order
+    if base.model is None and base.config is None:
+        reading.refuse_at("base", "needs `model` (weights that exist) or `config` (random ones)")
+    if base.model is not None and base.config is not None:
+        reading.refuse_at("base.config", "`model` says where weights are; keep one of the two")
+    if base.config is not None and base.tokenizer is None:
+        reading.refuse_at("base.config", "random weights need a `tokenizer: {vocab_size: 4096}`")
+    if base.config is None and base.tokenizer is not None:
+        reading.refuse_at("base.tokenizer", "belongs to `config`; a model brings its own tokenizer")
+    for key in ("quantization", "revision"):
+        if base.config is not None and getattr(base, key) is not None:
+            reading.refuse_at(f"base.{key}", "belongs to `model`: random weights have none")
+    if base.quantization is not None and not _loads(base.quantization):
         reading.refuse_at("base.quantization", "set `load_in_4bit: true` or `load_in_8bit: true`")
+
+
+def _loads(quantization: Settings) -> bool:
+    return any(quantization.get(key) for key in ("load_in_4bit", "load_in_8bit"))
 
 
 def _stage(stage: Stage, reading: Reading) -> None:
@@ -91,7 +88,7 @@ def _data(data: Data, path: str, reading: Reading) -> None:
     if reading.problems.touch(path):
         return
     if data.task is None and data.sample is None and data.path is None:
-        reading.refuse_at(path, "write `task`, `sample` or `path`: where the rows come from")
+        reading.refuse_at(path, "needs `task`, `sample` or `path`: where the rows come from")
     if data.sample is not None and data.path is not None:
         reading.refuse_at(f"{path}.path", "`sample` names the rows already; keep one of the two")
     if data.revision is not None and data.path is None:
@@ -99,7 +96,7 @@ def _data(data: Data, path: str, reading: Reading) -> None:
 
 
 def _settings(
-    kind: str, block: str, settings: dict[str, Any] | None, above: str, reading: Reading
+    kind: str, block: str, settings: Settings | None, above: str, reading: Reading
 ) -> None:
     for key, value in (settings or {}).items():
         _range(key, value, f"{above}.{block}.{key}", reading)

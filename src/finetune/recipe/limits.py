@@ -16,7 +16,6 @@ LIMITS: dict[str, Limit] = {
     "adam_beta1": BELOW_1,
     "adam_beta2": BELOW_1,
     "adam_epsilon": ABOVE_0,
-    "alpha": ABOVE_0,
     "batch_size": FROM_1,
     "beta": ABOVE_0,
     "discopop_tau": ABOVE_0,
