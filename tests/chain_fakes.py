@@ -108,7 +108,9 @@ def recipe(folder, **changes):
     """A recipe over files in `folder`, made there if they are not; `sft` and `dpo` are settings."""
     base = folder / "base"
     base.mkdir(exist_ok=True, parents=True)
-    for name, text in {"config.json": "{}", "value.txt": "0000000"}.items():
+    weights = "\2\0\0\0\0\0\0\0{}"  # of safetensors, with no tensor in it
+    files = {"config.json": "{}", "value.txt": "0000000", "model.safetensors": weights}
+    for name, text in files.items():
         if not (base / name).exists():
             (base / name).write_text(text)
     for name in ("train.jsonl", "pairs.jsonl"):

@@ -63,9 +63,7 @@ def _new_address(index: int) -> None:
     import torch.distributed as dist
 
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(
-        host, port, is_master=False, timeout=PATIENCE
-    )
+    store = dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)
     place = f"finetune/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{index}"
     if ranks.is_main():
         store.set(place, str(_free_port()))

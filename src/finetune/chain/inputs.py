@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
+from finetune.chain.weights import check_weights
 from finetune.data.locate import Source, locate
 from finetune.embedded import BASES, base_folder
 from finetune.errors import FinetuneError
@@ -57,7 +58,8 @@ def problems(recipe: Recipe) -> list[FinetuneError]:
     """Everything outside the recipe that is missing, each with its place."""
     found: list[FinetuneError] = []
     try:
-        base_path(recipe.base)
+        if folder := base_path(recipe.base):
+            check_weights(folder, f"base.model: {recipe.base.model}")
     except FinetuneError as error:
         found.append(error)
     for stage in recipe.stages:

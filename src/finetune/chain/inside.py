@@ -120,6 +120,7 @@ def _model(plan: Plan, step: Step) -> ModelRef | None:
 
 def _check_here(plan: Plan) -> list[FinetuneError]:
     found: list[FinetuneError] = []
+    by_text: dict[str, tuple[FinetuneError, list[str]]] = {}  # what stages share is told once
     try:
         room.check_memory(plan.recipe.base)
     except FinetuneError as error:
@@ -130,5 +131,5 @@ def _check_here(plan: Plan) -> list[FinetuneError]:
         try:
             _module(step.stage.kind).check(step.stage, job(plan, index))
         except FinetuneError as error:
-            found.append(placed(error, step.stage.name))
-    return found
+            by_text.setdefault(str(error), (error, []))[1].append(step.stage.name)
+    return found + [placed(error, ", ".join(names)) for error, names in by_text.values()]

@@ -5,17 +5,16 @@ What is refused here cannot work; what passes may still be too large for its bat
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
-import struct
 import sys
 from pathlib import Path
 
 from finetune import ranks
 from finetune.chain.inputs import base_path
 from finetune.chain.mishap import full
+from finetune.chain.weights import read_header
 from finetune.errors import FinetuneError, StoreError
 from finetune.recipe.types import Base, Merge, Pretrain, Sft, Stage
 
@@ -80,10 +79,7 @@ def _weights(base: Base, width: float) -> int:
 def _weight_bytes(file: Path, width: float) -> int:
     """Bytes of a file's weights; what is stored as whole numbers stays so. 0 if unreadable."""
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, 100_000_000)))
-        tensors = [each for name, each in header.items() if name != "__metadata__"]
+        tensors = read_header(file)[0].values()
         return int(
             sum(
                 width * math.prod(each["shape"])
@@ -92,7 +88,7 @@ def _weight_bytes(file: Path, width: float) -> int:
                 for each in tensors
             )
         )
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError):
         return 0
 
 

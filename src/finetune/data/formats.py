@@ -43,9 +43,12 @@ def conversations(rows: Sequence[Row], data: Data) -> list[Conversation]:
     columns = set(rows[0])
     if {"prompt", "completion"} <= columns:
         need(rows, ("prompt", "completion"), data)
+        _refuse_misshapen(rows, ("prompt", "completion"), data)
         return [turn(row["prompt"], row["completion"]) for row in rows]
     if "messages" in columns:
         need(rows, ("messages",), data)
+        _refuse_misshapen(rows, ("messages",), data, text=False)
+        _refuse_unanswered(rows, data)
         return [Conversation([_message(each) for each in row["messages"]]) for row in rows]
     raise DataError(
         f"cannot tell what the columns mean: {', '.join(sorted(columns))}",
@@ -64,6 +67,7 @@ def pairs(
         DataError: a row lacks a value, or its two answers are the same text.
     """
     need(rows, (*needed, "chosen", "rejected"), data)
+    _refuse_misshapen(rows, ("chosen", "rejected", *({"prompt"} & set(needed))), data)
     same = [number for number, row in enumerate(rows, 1) if row["chosen"] == row["rejected"]]
     if same:
         raise DataError(
@@ -89,6 +93,50 @@ def as_messages(content: Any, role: str) -> list[Message]:
     if isinstance(content, str):
         return [{"role": role, "content": content}]
     return [_message(each) for each in content]
+
+
+def _refuse_misshapen(
+    rows: Sequence[Row], columns: Sequence[str], data: Data, text: bool = True
+) -> None:
+    """Refuse what is neither a text (where one will do) nor a list of messages."""
+    for number, row in enumerate(rows, start=1):
+        for column in columns:
+            value = row[column]
+            if not (text and isinstance(value, str)) and not _are_messages(value):
+                wanted = "a text, or a list of messages" if text else "a list of messages"
+                raise DataError(
+                    f"row {number}: {column!r} is {str(value)[:60]!r}, wanted is {wanted}",
+                    where=describe(data),
+                    remedy="A message is {role: user or assistant, content: TEXT}.",
+                )
+
+
+def _are_messages(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(each, dict)
+            and isinstance(each.get("role"), str)
+            and isinstance(each.get("content"), str)
+            for each in value
+        )
+    )
+
+
+def _refuse_unanswered(rows: Sequence[Row], data: Data) -> None:
+    silent = [
+        number
+        for number, row in enumerate(rows, start=1)
+        if not any(each["role"] == "assistant" for each in row["messages"])
+    ]
+    if silent:
+        raise DataError(
+            f"{len(silent)} of {len(rows)} conversations have no message of the assistant, "
+            f"first in row {silent[0]}",
+            where=describe(data),
+            remedy="Remove these rows, or call the role that is to be learnt 'assistant'.",
+        )
 
 
 def _answer(content: Any) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from finetune.data.lines import first_wrong_line
 from finetune.data.locate import Source, locate
 from finetune.errors import DataError
 from finetune.recipe.types import Data
@@ -19,11 +21,11 @@ def read(data: Data) -> list[Row]:
         DataError: the source is missing, empty, or not what its extension says.
     """
     source = locate(data)
-    dataset = _load(source, data.split)
-    if data.rows is not None:
-        dataset = dataset.select(range(min(data.rows, len(dataset))))
+    dataset: Any = _load(source, data.split) if _holds_anything(source) else ()
     if len(dataset) == 0:
         raise DataError("there are no rows", where=str(source), remedy="Give a file with rows.")
+    if data.rows is not None:
+        dataset = dataset.select(range(min(data.rows, len(dataset))))
     _check_columns(data.columns, dataset.column_names, source)
     return [_renamed(row, data.columns) for row in dataset]
 
@@ -40,7 +42,7 @@ def need(rows: Sequence[Row], columns: Iterable[str], data: Data) -> None:
         (number, column)
         for number, row in enumerate(rows, start=1)
         for column in wanted
-        if row.get(column) in (None, "", [])
+        if _is_empty(row.get(column))
     ]
     if not bad:
         return
@@ -51,6 +53,15 @@ def need(rows: Sequence[Row], columns: Iterable[str], data: Data) -> None:
         where=describe(data),
         remedy=f"Columns here: {has}. Rename with data.columns: {{{wanted[0]}: NAME}}.",
     )
+
+
+def _is_empty(value: Any) -> bool:
+    return not value.strip() if isinstance(value, str) else value in (None, [])
+
+
+def _holds_anything(source: Source) -> bool:
+    """False for empty files, at which the library fails with words about something else."""
+    return not source.files or any(file.stat().st_size for file in source.files)
 
 
 def _load(source: Source, split: str) -> Any:
@@ -70,11 +81,27 @@ def _load(source: Source, split: str) -> Any:
         )
     except Exception as error:
         # The library raises many kinds here; what matters is which file, and its own first words.
-        raise DataError(
-            f"cannot be read: {_first_line(error)}",
-            where=str(source),
-            remedy="Check that the file is what its extension says and is not cut short.",
-        ) from error
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: Source, error: BaseException) -> DataError:
+    if source.hub:
+        return DataError(
+            f"cannot be read from the hub: {_first_line(error)}",
+            where=source.hub,
+            remedy="Check the name and the network (HF_HUB_OFFLINE switches it off), or give a "
+            f"file; no folder of this name lies in {Path.cwd()}.",
+        )
+    if source.builder == "json":
+        for file in source.files:
+            if wrong := first_wrong_line(file):
+                remedy = "A .jsonl file has one JSON object per line: mend or remove this line."
+                return DataError(wrong[1], where=f"{file} line {wrong[0]}", remedy=remedy)
+    return DataError(
+        f"cannot be read: {_first_line(error)}",
+        where=str(source),
+        remedy="Check that the file is what its extension says and is not cut short.",
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import set_seed
 
 from finetune.errors import FinetuneError
-from finetune.recipe.types import Settings
+from finetune.models.load import empty_model
+from finetune.recipe.types import Base, Settings
 
 
 def lora_config(settings: Settings) -> LoraConfig:
@@ -22,6 +23,22 @@ def lora_config(settings: Settings) -> LoraConfig:
         return LoraConfig(task_type="CAUSAL_LM", **{"target_modules": "all-linear", **settings})
     except (TypeError, ValueError) as error:
         raise FinetuneError(str(error), where="lora") from error
+
+
+# What of LoRA's settings decides where adapters go.
+PLACES = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+
+
+def check_places(base: Base, settings: Settings) -> None:
+    """Find the layers that an adapter goes to, on the base's architecture without weights.
+
+    Raises:
+        FinetuneError: PEFT refuses the settings, or there are no such layers.
+    """
+    lora_config(settings)
+    places = {name: settings[name] for name in PLACES if name in settings}
+    if places.get("target_modules", "all-linear") != "all-linear" or len(places) > 1:
+        add_adapter(empty_model(base), places, seed=0)
 
 
 def add_adapter(model: Any, settings: Settings, seed: int) -> PeftModel:

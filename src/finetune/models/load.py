@@ -53,6 +53,25 @@ def _compute_exactly(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def empty_model(base: Base) -> Any:
+    """The base's architecture without weights, on torch's `meta` device: it takes no memory.
+
+    Raises:
+        FinetuneError: there is no config that transformers can read.
+    """
+    try:
+        config = AutoConfig.from_pretrained(
+            source(base), revision=base.revision, trust_remote_code=False
+        )
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except Exception as error:
+        raise FinetuneError(
+            f"no language model can be made from its config.json: {_reason(error)}",
+            where=str(base.model),
+        ) from error
+
+
 def new_base(base: Base, vocab_size: int, seed: int) -> Any:
     """A base of random weights in the shape of `base.config`.
 
@@ -104,6 +123,12 @@ def parameter_count(model: Any, *, trainable: bool = False) -> int:
     if trainable:
         return sum(p.numel() for p in model.parameters() if p.requires_grad)
     return int(model.num_parameters())
+
+
+def are_finite(model: Any) -> bool:
+    """Whether every trained weight is a number still."""
+    trained = (p for p in model.parameters() if p.requires_grad)
+    return all(bool(torch.isfinite(p).all()) for p in trained)
 
 
 def free_memory() -> None:

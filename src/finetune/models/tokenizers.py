@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from finetune.embedded import ASSETS, base_folder
+from finetune.embedded import ASSETS, BASES, base_folder
 from finetune.errors import FinetuneError
 from finetune.recipe.types import Base
 
@@ -44,6 +45,8 @@ def load_tokenizer(base: Base) -> tuple[Any, list[str]]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source(base), revision=base.revision)
     except Exception as error:
+        if not _is_local(base.model or ""):
+            raise _unreachable(base, error) from error
         raise FinetuneError(
             "the base has no tokenizer that transformers can load",
             where=str(base.model),
@@ -51,6 +54,18 @@ def load_tokenizer(base: Base) -> tuple[Any, list[str]]:
             "as `tokenizer.save_pretrained` writes them.",
         ) from error
     return tokenizer, complete(tokenizer, base.chat_template)
+
+
+def _unreachable(base: Base, error: BaseException) -> FinetuneError:
+    lines = str(error).strip().splitlines()
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    asked = "the hub is switched off (offline: HF_HUB_OFFLINE)" if offline else lines[0]
+    return FinetuneError(
+        f"neither a folder here, nor to be had from the hub: {asked}",
+        where=f"base.model: {base.model}",
+        remedy=f"Check its name and revision, fetch it on a machine with network "
+        f"(hf download {base.model}), or take a built-in base: {', '.join(BASES)}.",
+    )
 
 
 def complete(tokenizer: Any, chat_template: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,10 +13,41 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune.console import say
+from finetune.errors import FinetuneError
 from finetune.ranks import is_main
 
 WHOLE = "whole"  # a file written into a checkpoint when nothing of it is missing any more
 SAY_EVERY = 20.0  # seconds between lines where there is no terminal to draw a bar on
+
+
+def diverged(what: str, stage: str) -> FinetuneError:
+    """Training that has lost its numbers, with the usual ways out."""
+    return FinetuneError(
+        what,
+        where=stage,
+        remedy="Lower train.learning_rate, or set train.max_grad_norm.",
+    )
+
+
+class StopAtNan(TrainerCallback):
+    """Ends training at the first loss that is no number: no later step can mend it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Look at the loss that is logged."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            place = f"step {state.global_step} of {state.max_steps}"
+            raise diverged(f"the loss is {loss} at {place}", self.name)
 
 
 class MarkCheckpoints(TrainerCallback):

@@ -13,11 +13,11 @@ import datasets
 from trl import DPOConfig, DPOTrainer
 
 from finetune.console import say, warn
-from finetune.data.formats import Pair
-from finetune.data.tokens import render, shorten, shortened_note
+from finetune.data.formats import Conversation, Pair
+from finetune.data.tokens import encode, render, shorten, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, Result
-from finetune.models.adapters import add_adapter, copy_adapter, is_quantized, lora_config
+from finetune.models.adapters import add_adapter, check_places, copy_adapter, is_quantized
 from finetune.models.load import context_length, open_model
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
@@ -32,11 +32,14 @@ STEP_0_TOLERANCE = 1e-4
 def check(stage: Dpo, job: Job) -> None:
     """Build the library's configs and render some pairs."""
     training.trainer_config(DPOConfig, stage.train, stage.batch_size, job)
-    if stage.lora is not None:
-        lora_config(stage.lora)
     tokenizer, _ = load_tokenizer(job.model.base)
-    for pair in pairs(stage.data)[:SAMPLE]:
-        render(tokenizer, [*pair.prompt, {"role": "assistant", "content": pair.chosen}])
+    if stage.lora is not None:
+        check_places(job.model.base, stage.lora)
+    rows = pairs(stage.data)[:SAMPLE]
+    for pair in rows:
+        answer = {"role": "assistant", "content": pair.chosen}
+        encode(tokenizer, Conversation([*pair.prompt, answer]), max_length=None)
+    _fit(tokenizer, rows, training.longest(stage.train))
 
 
 def run(stage: Dpo, job: Job) -> Result:
@@ -154,7 +157,7 @@ def _check_step_0(trainer: DPOTrainer, rows: Any, settings: Settings, job: Job) 
     expected = expected_loss(settings)
     if expected is not None:
         say(f"  {job.name}: loss before the first step {loss:.6f}, expected {expected:.6f}")
-        if abs(loss - expected) > STEP_0_TOLERANCE * max(1.0, expected):
+        if not abs(loss - expected) <= STEP_0_TOLERANCE * max(1.0, expected):  # nan is refused
             raise FinetuneError(
                 f"the loss before the first step is {loss:.6f}; with the model before this stage "
                 f"as reference it is {expected:.6f}",

@@ -20,6 +20,7 @@ def hush() -> None:
     from transformers.utils import logging as transformers_logging
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what it cannot read is told as our error
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     for name in ("accelerate", "peft", "trl", "torch.distributed"):

@@ -11,7 +11,7 @@ from finetune.console import warn
 from finetune.data.tokens import Encoded, encode, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, ModelRef, Result
-from finetune.models.adapters import add_adapter, keep_full_precision, lora_config
+from finetune.models.adapters import add_adapter, check_places, keep_full_precision
 from finetune.models.load import context_length, open_model
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
@@ -25,11 +25,12 @@ SAMPLE = 20  # rows rendered before any stage runs
 def check(stage: Sft, job: Job) -> None:
     """Build the library's configs and render some rows."""
     training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
-    if stage.lora is not None:
-        lora_config(stage.lora)
     tokenizer, _ = load_tokenizer(job.model.base)
-    for conversation in conversations(stage.data)[:SAMPLE]:
-        encode(tokenizer, conversation, max_length=None)
+    if stage.lora is not None:
+        check_places(job.model.base, stage.lora)
+    limit = training.longest(stage.train)
+    talks = conversations(stage.data)[:SAMPLE]
+    losses_of([encode(tokenizer, talk, limit) for talk in talks], limit)
 
 
 def run(stage: Sft, job: Job) -> Result:

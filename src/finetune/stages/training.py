@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,17 @@ from finetune.data.order import training_order
 from finetune.errors import FinetuneError
 from finetune.job import Job
 from finetune.models.hardware import device, on_cpu, peak_memory
-from finetune.models.load import parameter_count
+from finetune.models.load import are_finite, parameter_count
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Settings
 from finetune.stages.batches import split
-from finetune.stages.callbacks import MarkCheckpoints, Progress, last_checkpoint
+from finetune.stages.callbacks import (
+    MarkCheckpoints,
+    Progress,
+    StopAtNan,
+    diverged,
+    last_checkpoint,
+)
 
 CHECKPOINTS = "checkpoints"  # the chain removes this folder once the stage is done
 
@@ -27,6 +32,7 @@ DEFAULTS: Settings = {
     "save_steps": 0.1,
     "logging_steps": 10,
     "logging_first_step": True,
+    "logging_nan_inf_filter": False,  # it shows the loss before in place of one that is lost
 }
 
 
@@ -43,10 +49,15 @@ def plan(settings: Settings, rows: int, batch_size: int, context: int | None) ->
     """Epochs from `num_train_epochs` or `max_steps`, and the length that the model can take."""
     steps = settings.get("max_steps", -1)
     whole = batch_size * steps / rows if steps > 0 else settings.get("num_train_epochs", 3)
-    wanted = settings.get("max_length", 1024)
+    wanted = longest(settings)
     bounds = [bound for bound in (wanted, context) if bound]
     strategy = settings.get("train_sampling_strategy", "group_by_length")
     return Plan(whole, strategy, min(bounds, default=None))
+
+
+def longest(settings: Settings) -> int | None:
+    """Most tokens of a row as the recipe has it; the architecture may take fewer."""
+    return settings.get("max_length", 1024)
 
 
 def order(plan: Plan, lengths: list[int], batch_size: int, seed: int) -> list[int]:
@@ -96,6 +107,7 @@ def attach(trainer: Any, job: Job, batch_size: int) -> None:
     """Progress and checkpoint marks, for every trainer alike, in place of printed dictionaries."""
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(job.name, batch_size))
+    trainer.add_callback(StopAtNan(job.name))
     trainer.add_callback(MarkCheckpoints())
 
 
@@ -107,12 +119,9 @@ def train(trainer: Any, job: Job, batch_size: int) -> dict[str, Any]:
     seconds = time.monotonic() - begun
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
-    if not losses or not math.isfinite(losses[-1]):
-        raise FinetuneError(
-            f"the loss is {losses[-1] if losses else 'missing'} at the end",
-            where=job.name,
-            remedy="Lower train.learning_rate, or set train.max_grad_norm.",
-        )
+    assert losses, "the last step is always logged"
+    if not are_finite(trainer.model):
+        raise diverged("the trained weights are not numbers any more", job.name)
     if is_main():
         lines = "".join(json.dumps(entry) + "\n" for entry in history)
         (job.out / "history.jsonl").write_text(lines, encoding="utf-8")
