@@ -37,6 +37,8 @@ samples: setup  ## write the embedded samples anew; the files do not change
 bases: setup  ## train the embedded bases anew (hours)
 	$(BIN)/finetune run recipes/pretrain_tiny_mistral.yaml
 	$(BIN)/finetune run recipes/pretrain_tiny_mpt.yaml
+	$(BIN)/python data/ship_base.py recipes/pretrain_tiny_mistral.yaml tiny-mistral
+	$(BIN)/python data/ship_base.py recipes/pretrain_tiny_mpt.yaml tiny-mpt
 
 clean:
 	rm -rf $(VENV) runs build dist
