@@ -216,6 +216,8 @@ def test_data_says_in_one_way_where_rows_come_from(tmp_path, data, message):
         ([SFT, "dpo: {data: b, train: {sync_ref_model: true}}"], "leave `lora` out"),
         (["sft: {lora: {}}"], "sft: `data` is missing"),
         (["sfft: {data: a}"], "sfft: no such kind of stage; did you mean 'sft'?"),
+        (["sft: 5"], "stages: the settings of `sft` must be a mapping, got 5"),
+        (["5"], "stages: a stage is `KIND: {…}` with one of pretrain, sft"),
         (["{sft: {data: a}, dpo: {data: b}}"], "a stage is `KIND: {…}`"),
     ],
 )
@@ -226,6 +228,7 @@ def test_stages_that_do_not_fit_together_are_refused(tmp_path, rows, message):
 def test_no_stages_are_refused(tmp_path):
     assert "name one stage or more" in said(tmp_path, "base: {model: x}\nstages: []\n")
     assert "stages: is missing" in said(tmp_path, "base: {model: x}\n")
+    assert "stages: is missing" in said(tmp_path, "base: {model: x}\nstages: null\n")
     assert "base: is missing" in said(tmp_path, f"stages: [{SFT}]\n")
 
 

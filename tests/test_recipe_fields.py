@@ -1,7 +1,10 @@
 """Library fields in recipes: each one is allowed by name or refused with a reason."""
 
+import importlib.util
 import json
+import re
 from dataclasses import fields as dataclass_fields
+from pathlib import Path
 
 import pytest
 from recipe_text import SFT, found, loaded, said
@@ -10,7 +13,7 @@ from finetune.recipe.fields import FILE, architectures, fields_of
 from finetune.recipe.limits import LIMITS
 from finetune.recipe.pairs import BLOCKS
 from finetune.recipe.places import TOP, allowed, written_names
-from finetune.recipe.refused import OF_KIND, VALUES, reasons
+from finetune.recipe.refused import OF_KIND, UNREAD, VALUES, reasons
 from finetune.recipe.spellings import SPELLINGS
 from finetune.recipe.types import STAGES, Base, Data, Tokenizer
 
@@ -176,6 +179,9 @@ def test_a_value_of_another_type_is_refused_in_words(tmp_path, change, message):
         ("sft.model=x", "`model` belongs to `base.model`"),
         ("base.seed=1", "`seed` belongs to the top of the recipe: `seed`"),
         ("val_set_size=1", "`val_set_size` is written `evaluate.tasks` here"),
+        ("bsae=x", "no such key, and no stage of this name; did you mean 'base'?"),
+        ("stage=x", "did you mean 'stages'?"),
+        ("sftt={batch_size: 2}", "did you mean 'sft'?"),
         ("sft.dta=x", "sft.dta: no such key; did you mean 'data'?"),
         ("sft.data.colums={}", "sft.data.colums: no such key; did you mean 'columns'?"),
     ],
@@ -205,6 +211,20 @@ def test_a_base_of_random_weights_takes_the_fields_of_its_architecture(tmp_path)
     )
     mpt = text.replace("mistral, hidden_size: 8", "mpt, expansion_ratio: 2")
     assert "never reads it" in said(tmp_path, mpt)
+
+
+def test_a_field_said_to_be_unread_is_not_in_the_code_of_its_architecture():
+    libraries = Path(importlib.util.find_spec("transformers").origin).parent / "models"
+    unread = {
+        (architecture, name)
+        for architecture in architectures()
+        for name, reason in reasons(f"config.{architecture}").items()
+        if reason == UNREAD
+    }
+    assert ("mpt", "expansion_ratio") in unread
+    for architecture, name in unread:
+        code = (libraries / architecture / f"modeling_{architecture}.py").read_text("utf-8")
+        assert not re.search(rf"\b{name}\b", code), (architecture, name)
 
 
 def test_all_problems_are_told_at_once_each_with_its_line(tmp_path):

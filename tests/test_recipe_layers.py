@@ -83,6 +83,10 @@ def test_null_takes_away_what_was_inherited(tmp_path):
     assert recipe.stages[0].lora == {"lora_alpha": 8}
 
 
+def test_null_for_a_key_that_nothing_set_leaves_the_default(tmp_path):
+    assert loaded(tmp_path, SFT, "seed=null", "sft.batch_size=null").stages[0].batch_size == 32
+
+
 def test_null_is_a_value_where_the_field_takes_it(tmp_path):
     assert child(tmp_path, "", "sft.train.max_length=null").stages[0].train == {"max_length": None}
 
@@ -146,6 +150,12 @@ def test_a_variable_that_is_not_set_or_not_replaced_is_refused(tmp_path, monkeyp
     monkeypatch.delenv("PLACE", raising=False)
     assert "the environment has no PLACE" in said(tmp_path, SFT, "base.model=${PLACE}/m")
     assert "is replaced only in" in said(tmp_path, SFT, "sft.data.split=${PLACE}")
+
+
+def test_null_takes_away_a_name_and_the_files_own_takes_its_place(tmp_path):
+    assert child(tmp_path, "name: null\n").name == "child"
+    text = PARENT.replace("{data: rows", "{name: first, data: rows")
+    assert loaded(tmp_path, text, "first.name=null").stages[0].name == "sft"
 
 
 def test_a_recipe_without_a_name_is_called_after_its_file(tmp_path):

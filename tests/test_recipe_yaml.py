@@ -68,6 +68,7 @@ def test_a_truth_value_is_true_or_false_only_and_the_message_says_which(tmp_path
         ("base:\n  model: x\n dtype: y\n", 3, "indentation"),
         ("base: {model: x\nseed: 2\n", 2, "indentation fits no line above, or a bracket"),
         ("base: a: b\n", 1, "second `: `"),
+        ("seed: 1\nname: 'a\nbase: b\n", 2, "never closed"),
         ("", 1, "is empty"),
         ("# nothing\n", 1, "is empty"),
         ("- sft\n", 1, "holds a list"),

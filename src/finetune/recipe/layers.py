@@ -40,7 +40,7 @@ def stage_of(node: Node) -> StageNode | None:
     if not isinstance(settings, Block):
         return None
     name = settings.get("name")
-    named = name.text if isinstance(name, Scalar) and name.text else kind
+    named = name.text if isinstance(name, Scalar) and name.value is not None else kind
     return StageNode(kind, named, settings, entry.place)
 
 
@@ -49,10 +49,8 @@ def lay(below: Block, above: Block) -> Block:
     entries = dict(below.entries)
     changes = []
     for key, entry in above:
-        if key == "stages" and not _is_null(entry.node):
-            entries[key] = entry
-        elif key in RECIPE_KEYS:
-            entries[key] = _over(entries.get(key), entry, key)
+        if key in RECIPE_KEYS:
+            entries[key] = _over(entries.get(key), entry, key)  # a list replaces a list
         else:
             changes.append((key, entry))
     for key, entry in changes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from finetune.recipe.check import check
+from finetune.recipe.fields import is_null
 from finetune.recipe.finding import missing, shipped
 from finetune.recipe.header import without_header
 from finetune.recipe.layers import StageNode, lay, overrides, stage_of
@@ -15,7 +17,7 @@ from finetune.recipe.parse import parse
 from finetune.recipe.places import Chain
 from finetune.recipe.problems import Problems, suggestion
 from finetune.recipe.read import Reading
-from finetune.recipe.tree import Block, Entry, Listing, Place, Scalar, shown
+from finetune.recipe.tree import Block, Entry, Listing, Node, Place, Scalar, shown
 from finetune.recipe.types import STAGES, Base, Recipe, Score, Stage
 
 
@@ -100,8 +102,7 @@ def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
         reading.places["base"] = base.place
         given["base"] = reading.block(Base, base.node, "base") or Base()
     given["stages"] = tuple(filter(None, (_stage(node, reading) for node in nodes)))
-    name = Entry(block.place, Scalar(file.stem, file.stem, block.place))
-    rest = Block({"name": name, **block.without("base", "stages").entries}, block.place)
+    rest = _named(block.without("base", "stages"), file.stem)
     recipe: Recipe = reading.block(Recipe, rest, "", **given)
     if recipe.name and not recipe.output_dir:
         object.__setattr__(recipe, "output_dir", f"runs/{recipe.name}")
@@ -110,9 +111,18 @@ def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
     return recipe
 
 
+def _named(block: Block, name: str) -> Block:
+    """The block with this name, unless it has its own."""
+    own = block.get("name")
+    if own is not None and not (is_null(own) and getattr(own, "removes", False)):
+        return block
+    given = Entry(block.place, Scalar(name, name, block.place))
+    return Block({**block.entries, "name": given}, block.place)
+
+
 def _stage_nodes(block: Block, reading: Reading) -> list[StageNode]:
     stages = block.entries.get("stages")
-    if stages is None:
+    if stages is None or is_null(stages.node):
         example = "stages: [{sft: {data: samples.jsonl, lora: {}}}]"
         reading.refuse(block.place, "stages", f"is missing; write what to do, such as {example}")
         return []
@@ -125,11 +135,16 @@ def _stage_nodes(block: Block, reading: Reading) -> list[StageNode]:
         if (node := stage_of(item)) is not None:
             nodes.append(node)
             continue
-        kinds = ", ".join(STAGES)
-        keys = isinstance(item, Block) and len(item.entries) > 1
-        hint = "; indent its settings further than its kind" if keys else ""
-        reading.refuse(item.place, "stages", f"a stage is `KIND: {{…}}` with one of {kinds}{hint}")
+        reading.refuse(item.place, "stages", _no_stage(item))
     return nodes
+
+
+def _no_stage(item: Node) -> str:
+    if isinstance(item, Block) and len(item.entries) == 1:
+        [(kind, entry)] = item.entries.items()
+        return f"the settings of `{kind}` must be a mapping, got {shown(entry.node)}"
+    hint = "; indent its settings further than its kind" if isinstance(item, Block) else ""
+    return f"a stage is `KIND: {{…}}` with one of {', '.join(STAGES)}{hint}"
 
 
 def _stage(node: StageNode, reading: Reading) -> Stage | None:
@@ -138,8 +153,7 @@ def _stage(node: StageNode, reading: Reading) -> Stage | None:
         reading.refuse(node.place, node.kind, message)
         return None
     reading.places[node.name] = node.place
-    name = Entry(node.place, Scalar(node.kind, node.kind, node.place))
-    settings = Block({"name": name, **node.settings.entries}, node.place)
+    settings = _named(replace(node.settings, place=node.place), node.kind)
     stage: Stage = reading.block(STAGES[node.kind], settings, node.name, node.kind)
     for score in getattr(stage, "tasks", None) or ():
         _name(score)

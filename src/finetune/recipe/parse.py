@@ -198,6 +198,8 @@ def _explain(error: Any, text: str) -> tuple[int, str]:
     if "\t" in written[: len(written) - len(written.lstrip())]:
         return line + 1, "a tab: YAML is indented with spaces"
     problem = str(getattr(error, "problem", None) or "cannot be read as YAML")
+    if "unexpected end of stream" in problem and error.context_mark:
+        return error.context_mark.line + 1, "the quote that opens here is never closed"
     if "mapping values are not allowed" in problem:
         problem = "a second `: ` in one line, or a line indented further than the one it belongs to"
     elif "did not find expected" in problem or "expected <block end>" in problem:

@@ -23,7 +23,7 @@ from finetune.recipe.fields import (
     is_empty,
     is_null,
 )
-from finetune.recipe.places import Chain, allowed, required, unknown, written_names
+from finetune.recipe.places import TOP, Chain, allowed, required, unknown, written_names
 from finetune.recipe.problems import Problems, suggestion
 from finetune.recipe.refused import why_not, why_not_value
 from finetune.recipe.tree import Block, Entry, Listing, Node, Place, Scalar, shown
@@ -77,7 +77,7 @@ class Reading:
             self.places[name] = entry.place
             if key not in known:
                 what = "no such key" if path else "no such key, and no stage of this name"
-                names = tuple(known) if path else (*known, *(name for name, _ in self.chain))
+                names = tuple(known) if path else (*TOP, *(name for name, _ in self.chain))
                 self.refuse(entry.place, name, unknown(key, path, names, what, self.chain))
             elif self.is_filled(entry, name, _hints(kind)[known[key].name]):
                 values[known[key].name] = self.field(kind, known[key], entry.node, name, stage_kind)
@@ -183,9 +183,12 @@ class Reading:
         if is_null(node):
             return None
         if not isinstance(node, Block):
-            title = class_name.removeprefix(ARCHITECTURE)
-            message = f"must be a mapping of {title} fields ({{}} for its defaults)"
-            self.refuse(node.place, path, f"{message}, got {shown(node)}")
+            title = (
+                f"{class_name} fields ({{}} for its defaults)"
+                if class_name
+                else "`model_type` and its fields"
+            )
+            self.refuse(node.place, path, f"must be a mapping of {title}, got {shown(node)}")
             return None
         values = {}
         for key, entry in node:

@@ -18,7 +18,7 @@ _TOKENS = "rows reach the trainer as token ids with the learnt ones marked, so i
 _HUB = "uploading is no part of this chain"
 _ORDER = "rows are laid out once for all epochs; `train_sampling_strategy` chooses their order"
 _LOADING = "rows lie tokenised in memory in a fixed order; loading them takes no time"
-_UNREAD = "the code of this architecture's language model never reads it"
+UNREAD = "the code of this architecture's language model never reads it"
 
 ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (BOTH, "a run writes into the recipe's top-level `output_dir`", "output_dir"),
@@ -193,15 +193,16 @@ ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "vocab_size pad_token_id bos_token_id eos_token_id",
     ),
     (("config",), "training and writing decide about it", "use_cache init_device"),
-    (("config.bloom", "config.llama"), _UNREAD, "pretraining_tp slow_but_exact"),
-    (("config.gpt2",), _UNREAD,
-     "add_cross_attention summary_activation summary_first_dropout summary_proj_to_labels "
-     "summary_type summary_use_proj"),
-    (("config.gpt_neox",), _UNREAD, "classifier_dropout is_decoder"),
-    (("config.mpt",), _UNREAD,
+    (("config.llama",), UNREAD, "pretraining_tp"),
+    (("config.bloom",), "it only splits matrix products; the model stays the same",
+     "pretraining_tp slow_but_exact"),
+    (("config.gpt2", "config.gpt_neox"), "it is for models with an encoder, or for classifiers",
+     "add_cross_attention is_decoder classifier_dropout summary_activation summary_first_dropout "
+     "summary_proj_to_labels summary_type summary_use_proj"),
+    (("config.mpt",), UNREAD,
      "emb_pdrop embedding_fraction expansion_ratio learned_pos_emb logit_scale no_bias norm_type "
      "resid_pdrop"),
-    (("config.phi3",), _UNREAD, "embd_pdrop"),
+    (("config.phi3",), UNREAD, "embd_pdrop"),
 )  # fmt: skip
 
 # What one kind of stage refuses beyond that.
