@@ -1,6 +1,8 @@
 """Whatever is wrong with what a run is given: one clear message, and what is done stays done."""
 
 import errno
+import gzip
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import pytest
 from tiny_chain import PAIRS, ends, settings, write, write_rows
 
 from finetune.chain.lock import lock
+from finetune.data.lines import first_wrong_line
 
 SOURCE = Path(__file__).parents[1] / "src"
 heavy = pytest.mark.heavy
@@ -140,6 +143,33 @@ def test_a_base_without_tokenizer_is_refused(random_mistral, tmp_path, capfd):
 
 
 @heavy
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("config.json", '{"model_type": "of-tomorrow"}', "of-tomorrow"),
+        ("config.json", '{"model_type": ', "config.json cannot be read"),
+        ("tokenizer.json", '{"version": ', "no tokenizer"),
+    ],
+)
+def test_a_base_of_files_that_cannot_be_used_is_refused_before_any_stage(
+    name, content, told, random_mistral, tmp_path, capfd
+):
+    base = shutil.copytree(random_mistral, tmp_path / "base")
+    (base / name).write_text(content)
+    text = refuses(settings(tmp_path, base), tmp_path, capfd)
+    assert told in text
+    assert str(base) in text
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+@heavy
+def test_an_adapter_given_as_base_is_told_from_one(random_mistral, after_sft, tmp_path, capfd):
+    (adapter,) = after_sft.glob("sft-*/adapter")
+    text = refuses(settings(tmp_path, adapter), tmp_path, capfd)
+    assert "holds an adapter" in text
+
+
+@heavy
 @pytest.mark.parametrize("kept", [0, 4, 5000, -100])
 def test_a_base_with_weights_cut_short_is_refused_before_any_stage(
     kept, random_mistral, tmp_path, capfd
@@ -205,6 +235,42 @@ def test_a_base_folder_that_is_not_there_is_told(tmp_path):
     assert done.returncode == 1
     assert_one_message(done.stderr)
     assert "no such folder" in done.stderr
+
+
+def test_pickled_weights_are_refused_with_what_to_do(tmp_path):
+    recipe = light(tmp_path)
+    (tmp_path / "base" / "model.safetensors").rename(tmp_path / "base" / "pytorch_model.bin")
+    done = finetune("check", write(tmp_path, recipe))
+    assert done.returncode == 1
+    assert_one_message(done.stderr)
+    assert "pickles" in done.stderr
+
+
+def test_a_missing_part_of_large_weights_is_told_by_name(tmp_path):
+    recipe = light(tmp_path)
+    base = tmp_path / "base"
+    (base / "model.safetensors").rename(base / "model-00001-of-00002.safetensors")
+    parts = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    done = finetune("check", write(tmp_path, recipe))
+    assert done.returncode == 1
+    assert_one_message(done.stderr)
+    assert "model-00002-of-00002.safetensors is missing" in done.stderr
+
+
+def test_the_first_wrong_line_of_a_file_is_found(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"a": 1}\n\n{"a": 2}\n')
+    assert first_wrong_line(file) is None
+    file.write_text('{"a": 1}\n\n{"a": }\n')
+    assert first_wrong_line(file) == (3, "not JSON at column 7: Expecting value")
+    file.write_bytes(b'{"a": 1}\n{"a": "\xff"}\n')
+    assert first_wrong_line(file)[0] <= 2
+    packed = tmp_path / "rows.jsonl.gz"
+    packed.write_bytes(gzip.compress(b'{"a": 1}\n"a"\n' * 999)[:-20])
+    assert first_wrong_line(packed)[0] == 2
+    packed.write_bytes(gzip.compress(b'{"a": 1}\n' * 999)[:-9])
+    assert "ends here" in first_wrong_line(packed)[1]
 
 
 def test_two_stages_of_one_name_are_refused_with_both_lines(tmp_path):

@@ -124,6 +124,20 @@ def test_show_tells_a_wrong_stage_and_one_that_is_not_done(given, capsys):
     assert "not done (run: first time)" in capsys.readouterr().err
 
 
+def test_show_takes_the_changes_that_the_run_was_given(given, capsys):
+    assert ends("run", "x.yaml", "beta=3") == 0
+    for order in (["beta=3"], ["dpo", "beta=3"], ["beta=3", "dpo"]):
+        capsys.readouterr()
+        assert ends("show", "x.yaml", *order) == 0, order
+        assert "missing" not in capsys.readouterr().out
+    assert ends("show", "x.yaml", "dpo") == 1
+
+
+def test_only_the_recipe_is_called_required(capsys):
+    assert ends("run") == 2
+    assert "required: RECIPE\n" in capsys.readouterr().err
+
+
 def test_an_error_is_a_message_without_a_traceback_and_ends_with_1(given, capsys):
     assert ends("run", "x.yaml", "act=data") == 1
     out, err = capsys.readouterr()

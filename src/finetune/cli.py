@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -134,9 +135,8 @@ def _show(parsed: argparse.Namespace) -> None:
         raise FinetuneError(f"the recipe has no stage {parsed.stage!r}", remedy=hint)
     if parsed.stage not in found.records:
         step = found.plan.steps[names.index(parsed.stage)]
-        raise FinetuneError(
-            f"{parsed.stage!r} is not done ({step})", remedy=f"Run: finetune run {parsed.recipe}"
-        )
+        again = shlex.join(["finetune", "run", parsed.recipe, *parsed.changes])
+        raise FinetuneError(f"{parsed.stage!r} is not done ({step})", remedy=f"Run: {again}")
     return _out(details(found.records[parsed.stage]))
 
 
@@ -201,7 +201,7 @@ COMMANDS: tuple[tuple[str, str, str, Handler], ...] = (
     (
         "show",
         "show the results of a run, or all that is known of one stage",
-        "finetune show my.yaml\nfinetune show my.yaml sft",
+        "finetune show my.yaml\nfinetune show my.yaml sft output_dir=runs/beta",
         _show,
     ),
     (
@@ -244,8 +244,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if wrong := [each for each in rest if each not in changes or not hasattr(parsed, "changes")]:
         parser.error(f"unknown: {' '.join(wrong)}")
     if changes:
-        parsed.changes += changes
+        parsed.changes = [*parsed.changes, *changes]
+    if hasattr(parsed, "stage"):
+        _tell_apart(parsed, parser)
     return parsed
+
+
+def _tell_apart(parsed: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """A stage and changed keys stand in any order; argparse takes the first word as the stage."""
+    words = [each for each in (parsed.stage, *parsed.changes) if each]
+    names = [each for each in words if "=" not in each]
+    if len(names) > 1:
+        parser.error(f"one stage at a time: {' '.join(names)}")
+    parsed.stage = names[0] if names else None
+    parsed.changes = [each for each in words if "=" in each]
 
 
 def _arguments(name: str, command: argparse.ArgumentParser) -> None:
@@ -255,10 +267,13 @@ def _arguments(name: str, command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
     if name == "show":
         command.add_argument("stage", metavar="STAGE", nargs="?", help="the name of one stage")
-    else:
-        command.add_argument(
-            "changes", metavar="KEY=VALUE", nargs="*", help="keys to change, such as seed=1"
-        )
+    command.add_argument(
+        "changes",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],  # without it argparse calls them required
+        help="keys to change, such as seed=1",
+    )
     if name == "run":
         command.add_argument("--plan", action="store_true", help="only show what would be done")
 

@@ -24,6 +24,12 @@ def base_path(base: Base) -> Path | None:
     if not folder.is_dir():
         _refuse_missing(base.model, folder)
         return None
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise FinetuneError(
+            "this folder holds an adapter, and a base is a whole model",
+            where=f"base.model: {base.model}",
+            remedy="Give the base that it was trained on, or the model that a merge stage wrote.",
+        )
     if not (folder / "config.json").is_file():
         raise FinetuneError(
             "this folder holds no model (no config.json)",

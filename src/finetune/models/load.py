@@ -53,23 +53,29 @@ def _compute_exactly(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def empty_model(base: Base) -> Any:
-    """The base's architecture without weights, on torch's `meta` device: it takes no memory.
+def read_config(base: Base) -> Any:
+    """The base's own config.
 
     Raises:
-        FinetuneError: there is no config that transformers can read.
+        FinetuneError: transformers cannot read it, or does not know the architecture.
     """
     try:
-        config = AutoConfig.from_pretrained(
+        return AutoConfig.from_pretrained(
             source(base), revision=base.revision, trust_remote_code=False
         )
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
     except Exception as error:
         raise FinetuneError(
-            f"no language model can be made from its config.json: {_reason(error)}",
-            where=str(base.model),
+            f"its config.json cannot be used: {_reason(error)}",
+            where=f"base.model: {base.model}",
+            remedy="Take a base of an architecture that transformers itself has; code that comes "
+            "with a base is not run.",
         ) from error
+
+
+def empty_model(base: Base) -> Any:
+    """The base's architecture without weights, on torch's `meta` device: it takes no memory."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(read_config(base))
 
 
 def new_base(base: Base, vocab_size: int, seed: int) -> Any:

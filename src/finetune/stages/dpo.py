@@ -18,7 +18,7 @@ from finetune.data.tokens import encode, render, shorten, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import add_adapter, check_places, copy_adapter, is_quantized
-from finetune.models.load import context_length, open_model
+from finetune.models.load import context_length, open_model, read_config
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Dpo, Settings
@@ -33,6 +33,7 @@ def check(stage: Dpo, job: Job) -> None:
     """Build the library's configs and render some pairs."""
     training.trainer_config(DPOConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
+    read_config(job.model.base)
     if stage.lora is not None:
         check_places(job.model.base, stage.lora)
     rows = pairs(stage.data)[:SAMPLE]

@@ -12,7 +12,7 @@ from finetune.data.tokens import Encoded, encode, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, ModelRef, Result
 from finetune.models.adapters import add_adapter, check_places, keep_full_precision
-from finetune.models.load import context_length, open_model
+from finetune.models.load import context_length, open_model, read_config
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Sft
@@ -26,6 +26,7 @@ def check(stage: Sft, job: Job) -> None:
     """Build the library's configs and render some rows."""
     training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
+    read_config(job.model.base)
     if stage.lora is not None:
         check_places(job.model.base, stage.lora)
     limit = training.longest(stage.train)
