@@ -13,7 +13,7 @@ from finetune.recipe.fields import FILE, architectures, fields_of
 from finetune.recipe.limits import LIMITS
 from finetune.recipe.pairs import BLOCKS
 from finetune.recipe.places import TOP, allowed, written_names
-from finetune.recipe.refused import OF_KIND, UNREAD, VALUES, reasons
+from finetune.recipe.refused import OF_KIND, UNREAD, VALUES, reasons, why_not_value
 from finetune.recipe.spellings import SPELLINGS
 from finetune.recipe.types import STAGES, Base, Data, Tokenizer
 
@@ -243,3 +243,33 @@ def test_the_fields_known_are_those_of_the_installed_libraries():
     from finetune.recipe.harvest import harvest, written
 
     assert json.loads(FILE.read_text(encoding="utf-8")) == json.loads(written(harvest()))
+
+
+@pytest.mark.heavy
+def test_the_libraries_take_every_default_and_choice_that_a_recipe_may_hold():
+    from peft import LoraConfig
+    from transformers import CONFIG_MAPPING, BitsAndBytesConfig, GenerationConfig
+    from trl import DPOConfig, SFTConfig
+
+    cpu = {"output_dir": "unused", "use_cpu": True, "bf16": False}
+    classes = {kind.__name__: (kind, cpu) for kind in (SFTConfig, DPOConfig)}
+    for kind in (LoraConfig, BitsAndBytesConfig, GenerationConfig):
+        classes[kind.__name__] = (kind, {})
+    classes |= {f"config.{name}": (CONFIG_MAPPING[name], {}) for name in architectures()}
+    refused = set()
+    for class_name, (kind, given) in classes.items():
+        for field in allowed(class_name, ""):
+            row = fields_of(class_name)[field]
+            texts = [text for text in row.choices if "[" not in text]
+            for value in [row.default, *texts]:
+                if why_not_value(class_name, field, value):
+                    continue
+                try:
+                    kind(**{**given, field: value})
+                except (TypeError, ValueError):
+                    refused.add((field, value))
+    # Both need scores from within training; `pairs` refuses them too.
+    assert refused == {
+        ("lr_scheduler_type", "reduce_lr_on_plateau"),
+        ("lr_scheduler_type", "greedy"),
+    }
