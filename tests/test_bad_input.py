@@ -119,16 +119,20 @@ def test_rows_that_cannot_be_learnt_are_refused_before_any_stage(case, chain, tm
     assert not list((tmp_path / "run").glob("*.part"))
 
 
+QUESTION, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+
+
 @heavy
-@pytest.mark.parametrize(
-    "messages", [[], [{"role": "user"}], "hello", [{"role": "user", "content": "a"}]]
-)
-def test_conversations_without_an_answer_are_refused(messages, random_mistral, tmp_path, capfd):
+@pytest.mark.parametrize("before", [0, 30], ids=["all", "one late"])
+@pytest.mark.parametrize("messages", [[], [{"role": "user"}], "hello", [QUESTION]], ids=str)
+def test_conversations_without_an_answer_are_refused(
+    messages, before, random_mistral, tmp_path, capfd
+):
     recipe = settings(tmp_path, random_mistral, ["sft"])
-    rows = [{"messages": messages}] * 3
+    rows = [{"messages": [QUESTION, ANSWER]}] * before + [{"messages": messages}]
     stage(recipe, "sft")["data"]["path"] = write_rows(tmp_path / "talks.jsonl", rows)
     text = refuses(recipe, tmp_path, capfd)
-    assert "row 1" in text
+    assert f"row {before + 1}" in text
     assert not list((tmp_path / "run").glob("*.part"))
 
 

@@ -138,6 +138,7 @@ def test_killed_in_the_middle_of_training_it_resumes_to_the_very_same_adapter(
     run = start(path, tmp_path / "log")
     wait_for_checkpoint(run, tmp_path, stage)
     run.kill()
+    assert not list(tmp_path.glob("run/*.part/adapter")), "training went on without its run"
     capfd.readouterr()
     assert ends("run", path) == 0
     err = capfd.readouterr().err
