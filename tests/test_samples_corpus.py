@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKER = ROOT / "data" / "make_corpus.py"
-SHIPPED = ROOT / "src" / "finetune" / "assets" / "samples" / "corpus" / "train.jsonl.gz"
+SHIPPED = ROOT / "src" / "finetune" / "assets" / "samples" / "corpus"
 LEXICONS = ROOT / "data" / "corpus" / "lexicons"
 DOCUMENTS = 1500
 
@@ -38,8 +38,8 @@ def sample() -> list[tuple[str, str]]:
     return list(documents(DOCUMENTS, seed=7))
 
 
-def shipped_rows(count: int) -> list[dict[str, str]]:
-    with gzip.open(SHIPPED, "rt", encoding="utf-8") as rows:
+def shipped_rows(split: str, count: int) -> list[dict[str, str]]:
+    with gzip.open(SHIPPED / f"{split}.jsonl.gz", "rt", encoding="utf-8") as rows:
         return [json.loads(next(rows)) for _ in range(count)]
 
 
@@ -52,10 +52,11 @@ def test_another_seed_gives_other_texts(tmp_path: Path) -> None:
     assert one.read_bytes() != two.read_bytes()
 
 
-def test_the_shipped_corpus_is_what_the_maker_writes() -> None:
-    assert SHIPPED.stat().st_size <= 6_000_000
-    made = [{"text": text} for _, text in documents(400, seed=1)]
-    assert shipped_rows(400) == made
+@pytest.mark.parametrize(("split", "mixture"), [("train", "all"), ("drill", "drill")])
+def test_the_shipped_corpus_is_what_the_maker_writes(split: str, mixture: str) -> None:
+    assert (SHIPPED / f"{split}.jsonl.gz").stat().st_size <= 6_000_000
+    made = [{"text": text} for _, text in documents(400, 1, mixture)]
+    assert shipped_rows(split, 400) == made
 
 
 def test_every_kind_has_a_weight_and_occurs(sample: list[tuple[str, str]]) -> None:
