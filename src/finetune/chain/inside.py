@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +30,12 @@ class Done:
 
 
 def import_stages(kinds: list[str]) -> None:
-    """Import the modules of these kinds, and with them torch and TRL."""
+    """Import the modules of these kinds, and with them torch and TRL.
+
+    Threads of OpenMP that spin while they wait make two programs on the same cores ten times
+    slower than one after the other; torch's read this when they are loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for kind in dict.fromkeys(kinds):
         _module(kind)
 

@@ -156,15 +156,20 @@ def _check_step_0(trainer: DPOTrainer, rows: Any, settings: Settings, job: Job) 
     trainer.state.log_history.clear()
     loss, margin = found["eval_loss"], found["eval_rewards/margins"]
     expected = expected_loss(settings)
-    if expected is not None:
-        say(f"  {job.name}: loss before the first step {loss:.6f}, expected {expected:.6f}")
-        if not abs(loss - expected) <= STEP_0_TOLERANCE * max(1.0, expected):  # nan is refused
-            raise FinetuneError(
-                f"the loss before the first step is {loss:.6f}; with the model before this stage "
-                f"as reference it is {expected:.6f}",
-                where=job.name,
-                remedy="Policy and reference are not the same model: please report this.",
-            )
+    known = loss if expected is None else expected
+    say(
+        f"  {job.name}: before the first step loss {loss:.6f}"
+        + (f" (equal models: {expected:.6f})" if expected is not None else "")
+        + f", margin {margin:.6f} (0)"
+    )
+    equal = abs(loss - known) <= STEP_0_TOLERANCE * max(1.0, known)  # nan is not
+    if not (equal and abs(margin) <= STEP_0_TOLERANCE):
+        raise FinetuneError(
+            f"before the first step the loss is {loss:.6f} and the margin {margin:.6f}; with the "
+            f"model before this stage as reference they are {known:.6f} and 0",
+            where=job.name,
+            remedy="Policy and reference are not the same model: please report this.",
+        )
     return {"step_0_loss": loss, "step_0_margin": margin}
 
 
