@@ -32,7 +32,8 @@ $(READY): pyproject.toml constraints.txt
 samples: setup  ## write the embedded samples anew; the files do not change
 	$(BIN)/python data/make_samsum.py
 	$(BIN)/python data/make_text_to_sql.py
-	$(BIN)/python data/make_corpus.py
+	$(BIN)/python data/make_corpus.py --out src/finetune/assets/samples/corpus/train.jsonl.gz
+	$(BIN)/python data/make_corpus.py --out src/finetune/assets/samples/corpus/drill.jsonl.gz --mixture drill
 
 bases: setup  ## train the embedded bases anew (hours)
 	$(BIN)/finetune run recipes/pretrain_tiny_mistral.yaml

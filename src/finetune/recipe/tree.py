@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 COMMAND_LINE = "command line"
+LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def plain(node: Node) -> Any:
 
 
 def shown(node: Node) -> str:
-    """A value as a message quotes it: as written, a text in quotes."""
+    """A value as a message quotes it: as written, a text in quotes, a long one cut."""
     if isinstance(node, Scalar):
-        return repr(node.value) if isinstance(node.value, str) else node.text or "nothing"
+        text = repr(node.value) if isinstance(node.value, str) else node.text or "nothing"
+        return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 2]}…'"
     return "a list" if isinstance(node, Listing) else "a mapping"
