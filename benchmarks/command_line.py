@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
-REPEATS = 5
+REPEATS = 3
 OURS = """name: typo
 base: {model: tiny-mistral}
 stages:
