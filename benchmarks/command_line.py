@@ -1,6 +1,6 @@
 """Seconds to help and to a mistyped key, ours beside TRL's own command line, in one run.
 
-    python benchmarks/command_line.py
+python benchmarks/command_line.py
 """
 
 from __future__ import annotations

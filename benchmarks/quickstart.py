@@ -1,6 +1,6 @@
 """The quickstart from an empty run folder: seconds, peak memory, and seconds when all is kept.
 
-    python benchmarks/quickstart.py [RECIPE] [KEY=VALUE ...]
+python benchmarks/quickstart.py [RECIPE] [KEY=VALUE ...]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Copies a pretrained base from its run folder into the package, its weights in bfloat16.
 
-    python data/ship_base.py recipes/pretrain_tiny_mistral.yaml tiny-mistral
+python data/ship_base.py recipes/pretrain_tiny_mistral.yaml tiny-mistral
 """
 
 from __future__ import annotations
