@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from finetune.embedded import base_folder
+
 BASES = Path(__file__).resolve().parent.parent / "src" / "finetune" / "assets" / "bases"
 NAMES = ("tiny-mistral", "tiny-mpt")
 CONVERSATIONS = [
@@ -122,13 +124,14 @@ def test_it_is_trained(tokenizer, model) -> None:
             assert model(ids, labels=ids).loss < math.log(len(tokenizer)) - 3.5, text
 
 
-def test_tiny_mistral_copies(folder, tokenizer, model) -> None:
+def test_tiny_mistral_copies() -> None:
     """A run of words without sense is predicted better the second time: copying has emerged."""
     import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if folder.name != "tiny-mistral":
-        pytest.skip("with ALiBi, copying did not emerge in the time this base was given")
-
+    folder = base_folder("tiny-mistral")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     text = "lamp soup nurse violin purple ticket otter honest bakery ladder mayor cousin pear"
     ids = tokenizer(f"{text}\n{text}", add_special_tokens=False, return_tensors="pt").input_ids
     first = len(tokenizer(text, add_special_tokens=False).input_ids)
