@@ -161,3 +161,15 @@ def test_null_takes_away_a_name_and_the_files_own_takes_its_place(tmp_path):
 def test_a_recipe_without_a_name_is_called_after_its_file(tmp_path):
     recipe = load(write(tmp_path, SFT, "mine.yaml"))
     assert (recipe.name, recipe.output_dir) == ("mine", "runs/mine")
+
+
+def test_one_item_of_a_list_can_be_changed_from_the_command_line(tmp_path):
+    recipe = child(tmp_path, "", "evaluate.tasks[0].rows=7", "sft.lora.target_modules=[a, b]")
+    assert (recipe.stages[2].tasks[0].task, recipe.stages[2].tasks[0].rows) == ("samsum", 7)
+    again = child(tmp_path, "", "sft.lora.target_modules=[a, b]", "sft.lora.target_modules[1]=c")
+    assert again.stages[0].lora["target_modules"] == ["a", "c"]
+
+
+def test_an_item_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"tasks: must be a list"):
+        child(tmp_path, "", "evaluate.tasks[3].rows=7")

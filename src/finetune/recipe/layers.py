@@ -1,11 +1,13 @@
 """Recipes laid over one another: what `extends` takes in, and what the command line changes.
 
 One grammar serves both: a mapping changes only the keys it holds; `stages` replaces the list; the
-name of a stage at the top changes that stage alone; null takes away.
+name of a stage at the top changes that stage alone; null takes away. On the command line
+`tasks[0]` changes one item of a list.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
@@ -16,6 +18,9 @@ from finetune.recipe.tree import COMMAND_LINE, Block, Entry, Listing, Node, Plac
 from finetune.recipe.types import Recipe
 
 RECIPE_KEYS = frozenset(field.name for field in fields(Recipe))
+# The key that a bare text is short for, by the key it stands under.
+SHORT_FOR = {"data": "path", "tasks": "task"}
+ITEM = re.compile(r"\[\d+\]")
 
 
 class StageNode(NamedTuple):
@@ -69,7 +74,7 @@ def overrides(texts: Sequence[str], problems: Problems) -> list[Block]:
     found = []
     for text in texts:
         path, equals, value = text.partition("=")
-        keys = path.strip().split(".")
+        keys = _keys(path.strip())
         if not equals or not all(keys):
             problems.add(place, f"{text!r} is no change; write KEY=VALUE, such as seed=1")
             continue
@@ -93,14 +98,34 @@ def _over(below: Entry | None, above: Entry, key: str) -> Entry:
     old, new = below.node, above.node
     if isinstance(new, Scalar) and _is_null(new):
         return Entry(above.place, replace(new, removes=True))
-    if key == "data" and isinstance(old, Scalar) and isinstance(old.value, str):
-        old = Block({"path": Entry(old.place, old)}, old.place)  # the shorthand, written out
+    if isinstance(old, Listing) and isinstance(new, Block) and _names_items(new, old):
+        return Entry(above.place, _with_items(old, new, key))
+    if key in SHORT_FOR and isinstance(old, Scalar) and isinstance(old.value, str):
+        old = Block({SHORT_FOR[key]: Entry(old.place, old)}, old.place)
     if not (isinstance(old, Block) and isinstance(new, Block)):
         return above
     entries = dict(old.entries)
     for inner, entry in new:
         entries[inner] = _over(entries.get(inner), entry, inner)
     return Entry(above.place, Block(entries, old.place))
+
+
+def _keys(path: str) -> list[str]:
+    """`evaluate.tasks[0].rows` as evaluate, tasks, [0], rows."""
+    return [key for part in path.split(".") for key in re.split(r"(?<=.)(?=\[\d+\]$)", part)]
+
+
+def _names_items(change: Block, items: Listing) -> bool:
+    """Whether every key is `[N]` with an item of that number, from 0."""
+    return all(ITEM.fullmatch(key) and int(key[1:-1]) < len(items.items) for key, _ in change)
+
+
+def _with_items(below: Listing, change: Block, key: str) -> Listing:
+    items = list(below.items)
+    for number, entry in change:
+        place = int(number[1:-1])
+        items[place] = _over(Entry(entry.place, items[place]), entry, key).node
+    return Listing(tuple(items), below.place)
 
 
 def _changed(stages: Node, name: str, change: Entry) -> Listing | None:
