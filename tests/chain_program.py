@@ -13,6 +13,7 @@ import chain_fakes
 
 from finetune import cli, stages
 from finetune.chain import child
+from finetune.commands import command
 
 stages.MODULES.update(dict.fromkeys(stages.MODULES, "chain_fakes"))
 child.SOFT_SECONDS = float(os.environ.get("FAKE_SOFT", child.SOFT_SECONDS))
@@ -20,5 +21,5 @@ child.SOFT_SECONDS = float(os.environ.get("FAKE_SOFT", child.SOFT_SECONDS))
 
 if __name__ == "__main__":
     folder, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
-    cli._load = lambda parsed: chain_fakes.recipe(folder, **changes)
+    command._load = lambda parsed: chain_fakes.recipe(folder, **changes)
     cli.main(["run", "fake.yaml"])

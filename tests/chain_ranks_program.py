@@ -7,6 +7,7 @@ from pathlib import Path
 import chain_fakes
 
 from finetune import cli, ranks, stages
+from finetune.commands import command
 from finetune.errors import DataError
 from finetune.job import Result
 
@@ -43,5 +44,5 @@ stages.MODULES.update(dict.fromkeys(stages.MODULES, Path(__file__).stem))
 
 if __name__ == "__main__":
     folder, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
-    cli._load = lambda parsed: chain_fakes.recipe(folder, **changes)
+    command._load = lambda parsed: chain_fakes.recipe(folder, **changes)
     cli.main(["run", "fake.yaml"])

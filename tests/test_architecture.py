@@ -25,7 +25,8 @@ ROOMS = {
     "launch": {"recipe"},
     "chain": {"recipe", "job", "data", "tasks", "stages"},
     "report": {"recipe", "job", "tasks", "chain"},
-    "cli": {"recipe", "chain", "report", "launch", "data"},
+    "commands": {"recipe", "job", "data", "tasks", "models", "stages", "chain", "report", "launch"},
+    "cli": {"chain", "commands"},
     "__init__": {"cli"},
     "__main__": {"cli"},
 }
@@ -36,6 +37,7 @@ HEAVY = {
 LIGHT = {
     "recipe",
     "chain",
+    "commands",
     "cli",
     "report",
     "launch",

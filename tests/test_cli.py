@@ -12,6 +12,7 @@ import pytest
 from chain_fakes import recipe
 
 from finetune import cli
+from finetune.commands import command
 from finetune.errors import Problem, RecipeError
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -27,7 +28,7 @@ def given(tmp_path, monkeypatch):
         changes = dict(each.split("=") for each in getattr(parsed, "changes", ()))
         return recipe(tmp_path, dpo=changes)
 
-    monkeypatch.setattr(cli, "_load", load)
+    monkeypatch.setattr(command, "_load", load)
     return tmp_path
 
 
@@ -52,7 +53,7 @@ def test_without_arguments_it_prints_help(capsys):
     assert "first steps" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [name for name, *_ in cli.COMMANDS])
+@pytest.mark.parametrize("name", [each.name for each in cli.COMMANDS])
 def test_every_command_has_help_with_examples(name, capsys):
     assert ends(name, "--help") == 0
     out = capsys.readouterr().out
@@ -150,7 +151,7 @@ def test_all_problems_of_a_recipe_are_printed(monkeypatch, capsys):
     def load(parsed):
         raise RecipeError([Problem("one", "a.yaml", 3), Problem("two", "a.yaml", 5)])
 
-    monkeypatch.setattr(cli, "_load", load)
+    monkeypatch.setattr(command, "_load", load)
     assert ends("check", "a.yaml") == 1
     assert capsys.readouterr().err == "a.yaml: 2 problems\n  line 3: one\n  line 5: two\n"
 
@@ -159,7 +160,7 @@ def test_ctrl_c_ends_with_130(monkeypatch, capsys):
     def load(parsed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", load)
+    monkeypatch.setattr(command, "_load", load)
     assert ends("run", "a.yaml") == 130
     assert "stopped" in capsys.readouterr().err
 

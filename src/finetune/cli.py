@@ -1,27 +1,23 @@
-"""The command line: parse, call, print; what a command does lives in the rooms it calls."""
+"""The command line: parse, call, end with an exit code; each command is a file in `commands/`."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from finetune import __version__, console, ranks
 from finetune.chain.stops import ToldError
+from finetune.commands import COMMANDS
 from finetune.errors import FinetuneError
 
 OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 # Time for rank 0 to tell what all ranks have found, before a launcher stops it for our exit.
 OTHERS_WAIT_SECONDS = 3.0
-
-Handler = Callable[[argparse.Namespace], None]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,7 +76,7 @@ def _command(arguments: list[str]) -> None:
         return _parser().print_help()
     _suggest(arguments[0])
     parsed = _parse(arguments)
-    handler: Handler = parsed.handler
+    handler: Callable[[argparse.Namespace], None] = parsed.handler
     return handler(parsed)
 
 
@@ -93,124 +89,12 @@ def _failed(text: str) -> int:
     return ERROR
 
 
-def _run(parsed: argparse.Namespace) -> None:
-    if parsed.plan:
-        return _plan(parsed)
-    from finetune.chain.run import run
-    from finetune.report.table import closing
-
-    _out(f"\n{closing(run(_load(parsed)))}")
-    return None
-
-
-def _plan(parsed: argparse.Namespace) -> None:
-    from finetune.chain.plan import make
-
-    _out(str(make(_load(parsed))))
-
-
-def _check(parsed: argparse.Namespace) -> None:
-    from finetune.chain.inputs import problems, together
-
-    recipe = _load(parsed)
-    if found := problems(recipe):
-        raise together(found, "with what the recipe reads")
-    names = ", ".join(stage.name for stage in recipe.stages)
-    _out(f"ok: {len(recipe.stages)} stages ({names})")
-
-
-def _show(parsed: argparse.Namespace) -> None:
-    from finetune.chain.plan import make
-    from finetune.chain.run import outcome
-    from finetune.report.details import details
-    from finetune.report.table import closing
-
-    found = outcome(make(_load(parsed)))
-    if not parsed.stage:
-        return _out(closing(found))
-    names = [step.stage.name for step in found.plan.steps]
-    if parsed.stage not in names:
-        close = difflib.get_close_matches(parsed.stage, names, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(names)}."
-        raise FinetuneError(f"the recipe has no stage {parsed.stage!r}", remedy=hint)
-    if parsed.stage not in found.records:
-        step = found.plan.steps[names.index(parsed.stage)]
-        again = shlex.join(["finetune", "run", parsed.recipe, *parsed.changes])
-        raise FinetuneError(f"{parsed.stage!r} is not done ({step})", remedy=f"Run: {again}")
-    return _out(details(found.records[parsed.stage]))
-
-
-def _schema(parsed: argparse.Namespace) -> None:
-    from finetune.recipe.schema import schema
-
-    text = json.dumps(schema(), indent=2, ensure_ascii=False)
-    if parsed.out is None:
-        return _out(text)
-    try:
-        Path(parsed.out).write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise FinetuneError(f"cannot be written ({error.strerror})", where=parsed.out) from error
-    return console.say(f"wrote {parsed.out}")
-
-
-def _load(parsed: argparse.Namespace) -> Any:
-    """The recipe, from a file or by the name of one that ships, with the changed keys in it."""
-    from finetune.recipe import find, load
-
-    changes = list(getattr(parsed, "changes", ()))
-    path = Path(parsed.recipe)
-    return load(path if path.is_file() else find(parsed.recipe), changes)
-
-
-def _out(text: str) -> None:
-    """What was asked for, on standard output; messages go to standard error."""
-    if ranks.is_main():
-        sys.stdout.write(f"{text}\n")
-
-
 class _Parser(argparse.ArgumentParser):
     """Speaks on rank 0 alone, and points to the command's own help."""
 
     def error(self, message: str) -> NoReturn:
         console.say(f"finetune: {message}\n  See: {self.prog} --help")
         sys.exit(USAGE)
-
-
-# (name, one line, example lines, handler); arguments follow in `_arguments`.
-COMMANDS: tuple[tuple[str, str, str, Handler], ...] = (
-    (
-        "run",
-        "run a recipe: keep what is done, run the rest",
-        "finetune run samsum\n"
-        "finetune run my.yaml dpo.train.beta=0.2 output_dir=runs/beta\n"
-        "accelerate launch -m finetune run my.yaml",
-        _run,
-    ),
-    (
-        "plan",
-        "show what a run would do, and why",
-        "finetune plan my.yaml\nfinetune plan my.yaml sft.train.learning_rate=1e-4",
-        _plan,
-    ),
-    (
-        "check",
-        "look for mistakes in a recipe and what it reads",
-        "finetune check my.yaml",
-        _check,
-    ),
-    (
-        "show",
-        "show the results of a run, or all that is known of one stage",
-        "finetune show my.yaml\nfinetune show my.yaml sft output_dir=runs/beta",
-        _show,
-    ),
-    (
-        "schema",
-        "print the JSON Schema of recipes, for editors",
-        "finetune schema --out recipe.schema.json",
-        _schema,
-    ),
-)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -223,16 +107,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"finetune {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, line, examples, handler in COMMANDS:
-        command = commands.add_parser(
-            name,
-            help=line,
-            description=f"{line[0].upper()}{line[1:]}.",
-            epilog="\n  ".join(["examples:", *examples.splitlines()]),
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.name,
+            help=command.line,
+            description=f"{command.line[0].upper()}{command.line[1:]}.",
+            epilog="\n  ".join(["examples:", *command.examples.splitlines()]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.set_defaults(handler=handler)
-        _arguments(name, command)
+        sub.set_defaults(handler=command.handler)
+        command.arguments(sub)
     return parser
 
 
@@ -260,27 +144,9 @@ def _tell_apart(parsed: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     parsed.changes = [each for each in words if "=" in each]
 
 
-def _arguments(name: str, command: argparse.ArgumentParser) -> None:
-    if name == "schema":
-        command.add_argument("--out", metavar="FILE", help="write it there")
-        return
-    command.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
-    if name == "show":
-        command.add_argument("stage", metavar="STAGE", nargs="?", help="the name of one stage")
-    command.add_argument(
-        "changes",
-        metavar="KEY=VALUE",
-        nargs="*",
-        default=[],  # without it argparse calls them required
-        help="keys to change, such as seed=1",
-    )
-    if name == "run":
-        command.add_argument("--plan", action="store_true", help="only show what would be done")
-
-
 def _suggest(word: str) -> None:
     """Refuse a mistyped command with the right one; argparse would only list them."""
-    names = [name for name, *_ in COMMANDS]
+    names = [command.name for command in COMMANDS]
     if word.startswith("-") or word in names:
         return
     if word.endswith((".yaml", ".yml")):

@@ -1,0 +1,14 @@
+"""The commands, one file each: what it is called, its arguments, and the room it calls."""
+
+from __future__ import annotations
+
+from finetune.commands import check, plan, run, schema, show
+from finetune.commands.command import Command
+
+COMMANDS: tuple[Command, ...] = (
+    run.COMMAND,
+    plan.COMMAND,
+    check.COMMAND,
+    show.COMMAND,
+    schema.COMMAND,
+)

@@ -1,0 +1,69 @@
+"""What a command is, and the arguments that several share."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune import ranks
+from finetune.errors import FinetuneError
+from finetune.recipe import find, load
+from finetune.recipe.types import Recipe
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word after `finetune`; `examples` are whole command lines, one a line."""
+
+    name: str
+    line: str
+    examples: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    handler: Callable[[argparse.Namespace], None]
+
+
+def takes_recipe(parser: argparse.ArgumentParser, *, stage: str = "") -> None:
+    """RECIPE [STAGE] [KEY=VALUE …]; `stage` says what naming one means."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
+    if stage:
+        parser.add_argument("stage", metavar="STAGE", nargs="?", help=stage)
+    parser.add_argument(
+        "changes",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],  # without it argparse calls them required
+        help="keys to change, such as seed=1",
+    )
+
+
+def recipe_of(parsed: argparse.Namespace) -> Recipe:
+    """The recipe, from a file or by the name of one that ships, with the changed keys in it."""
+    return _load(parsed)
+
+
+def _load(parsed: argparse.Namespace) -> Recipe:
+    path = Path(parsed.recipe)
+    return load(path if path.is_file() else find(parsed.recipe), list(parsed.changes))
+
+
+def known_stage(name: str, names: Sequence[str]) -> str:
+    """The name, if it is one of the recipe's stages.
+
+    Raises:
+        FinetuneError: it is not; the nearest one is suggested.
+    """
+    if name in names:
+        return name
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(names)}."
+    raise FinetuneError(f"the recipe has no stage {name!r}", remedy=hint)
+
+
+def out(text: str) -> None:
+    """What was asked for, on standard output; messages go to standard error."""
+    if ranks.is_main():
+        sys.stdout.write(f"{text}\n")
