@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.metrics.sql_execution.text import extract, is_ordered, normalized
+from finetune.metrics.sql_execution.text import extract, is_ordered, normalized, reference_form
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,26 @@ def test_case_spacing_and_comments_do_not_tell_queries_apart_but_literals_do():
     assert normalized("SELECT a /* x */ FROM t") == normalized("SELECT a FROM t")
     assert normalized("SELECT 'A'") != normalized("SELECT 'a'")
     assert normalized("SELECT a") != normalized("SELECT b")
+
+
+@pytest.mark.parametrize(
+    ("query", "form"),
+    [
+        ("SELECT DISTINCT a FROM t", "SELECT  a FROM t"),
+        ("SELECT count(distinct a) FROM t", "SELECT count( a) FROM t"),
+        ("SELECT 'DISTINCT', \"> =\" FROM t", "SELECT 'DISTINCT', \"> =\" FROM t"),
+        ("SELECT a WHERE a IS NOT DISTINCT FROM b", "SELECT a WHERE a IS NOT DISTINCT FROM b"),
+        ("SELECT distinct_a FROM t", "SELECT distinct_a FROM t"),
+        (
+            "SELECT a WHERE a > = 1 AND b < = 2 AND c ! = 3",
+            "SELECT a WHERE a >= 1 AND b <= 2 AND c != 3",
+        ),
+        ("SELECT YEAR ( CURDATE( ) ) - a FROM t", "SELECT 2020 - a FROM t"),
+    ],
+)
+def test_the_reference_leaves_out_distinct_and_mends_two_spellings(query, form):
+    assert reference_form(query) == form
+
+
+def test_distinct_stays_where_it_is_to_be_kept():
+    assert reference_form("SELECT DISTINCT a", keep_distinct=True) == "SELECT DISTINCT a"

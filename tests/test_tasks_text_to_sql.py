@@ -105,3 +105,53 @@ def test_the_schemas_of_spider_are_valid_sql_and_all_its_queries_run_on_them(rea
 def _tables(row):
     lines = TASK.prompt(row).split("\n")
     return ";\n".join(line for line in lines if line.startswith("CREATE TABLE"))
+
+
+def test_details_show_what_each_query_returns_or_why_it_fails(data):
+    (row,) = TASK.prepare([ROW], data)
+    (shown,) = TASK.details({"base": ["SELEC 1"], "sft": ["SELECT 1, NULL;"]}, [row])
+    assert shown["gold"] == {
+        "sql": "SELECT count(*) FROM pet",
+        "error": "",
+        "columns": ["count(*)"],
+        "rows": [["1"]],
+        "row_count": 1,
+    }
+    failed, wrong = shown["models"]["base"], shown["models"]["sft"]
+    assert (failed["verdict"], failed["rows"]) == ("fails", [])
+    assert 'near "SELEC": syntax error' in failed["error"]
+    assert (wrong["verdict"], wrong["rows"]) == ("wrong", [["1", None]])
+
+
+def test_details_are_short_and_can_be_written_as_json(data):
+    (row,) = TASK.prepare([ROW], data)
+    long = (
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT 50) "
+        "SELECT printf('%.500c', 'a'), CAST(x'ff' AS TEXT), x'00ff' FROM t"
+    )
+    (shown,) = TASK.details({"sft": [long]}, [row])
+    result = shown["models"]["sft"]
+    assert (result["row_count"], len(result["rows"])) == (50, 10)
+    text, broken, raw = result["rows"][0]
+    assert (len(text), broken, raw) == (80, "?", "x'00ff'")
+    json.dumps(shown, ensure_ascii=False).encode()
+
+
+def test_the_baseline_is_the_query_asked_most_often_of_that_database():
+    train = [
+        {"db_id": "pets", "query": "SELECT 2"},
+        *[{"db_id": "cars", "query": "SELECT 1"}] * 2,
+        {"db_id": "pets", "query": "SELECT 2 ;"},
+        {"db_id": "pets", "query": "SELECT 1"},
+    ]
+    rows = [{"db_id": "pets"}, {"db_id": "unseen"}, {"context": "CREATE TABLE t (a)"}]
+    found = TASK.baselines(train, rows)
+    assert found == {"most_frequent_query": ["SELECT 2", "SELECT 1", "SELECT 1"]}
+    assert TASK.baselines([], rows[:1]) == {"most_frequent_query": [""]}
+
+
+def test_an_answer_is_the_query_in_the_layout_of_sql_create_context(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}")
+    given = {"question": "q", "answer": "SELECT a FROM t", "context": "CREATE TABLE t (a)"}
+    (row,) = TASK.prepare([given], Data(task="text_to_sql", path=str(tmp_path / "rows.jsonl")))
+    assert TASK.answer(row) == "SELECT a FROM t"

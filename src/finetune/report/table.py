@@ -56,7 +56,7 @@ def _block(title: str, task: str, record: Record) -> str:
     metrics = [
         name
         for name in dict.fromkeys(name for values in found.values() for name in values)
-        if not name.endswith(HALF_WIDTH)
+        if not name.endswith(HALF_WIDTH) and name not in _left_out(task)
     ]
     best = {metric: _best(task, metric, found) for metric in metrics}
     rows = [
@@ -64,6 +64,13 @@ def _block(title: str, task: str, record: Record) -> str:
         for model, values in found.items()
     ]
     return columns([[title, *metrics], *rows], right=True) if metrics else ""
+
+
+def _left_out(task: str) -> set[str]:
+    """Metrics that would make the table too wide to read."""
+    return (
+        {each.name for each in TASKS[task].metrics if not each.in_table} if task in TASKS else set()
+    )
 
 
 def _cell(values: dict[str, float], metric: str, best: bool) -> str:

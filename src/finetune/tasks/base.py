@@ -20,11 +20,13 @@ class Metric:
     """A column of the table. Shares and ROUGE are in percent, 0 to 100.
 
     `better` is the direction of progress; "neither" describes the answers without judging them.
+    What is not `in_table` stands in the record and the report alone.
     """
 
     name: str
     better: Literal["higher", "lower", "neither"] = "higher"
     unit: Literal["%", "words"] = "%"
+    in_table: bool = True
 
 
 class Task(Protocol):

@@ -1,6 +1,6 @@
 """Questions to SQLite queries, in the layouts of Spider and of sql-create-context.
 
-Columns: `question`, `query`, and one of
+Columns: `question`, `query` (or `answer`, its name in sql-create-context), and one of
 - `db_id`: the file `database/<db_id>.sqlite` or `database/<db_id>/<db_id>.sqlite` beside the
   rows, as in Spider (Yu et al. 2018);
 - `context`: `CREATE TABLE` text. Queries then run on an empty database of that form, where most
@@ -11,19 +11,24 @@ With both, `context` words the prompt and the database file is what queries run 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune.data.locate import locate
 from finetune.errors import DataError
 from finetune.metrics import mean
 from finetune.metrics.sql_execution import scoring
+from finetune.metrics.sql_execution.details import show_rows
 from finetune.metrics.sql_execution.sandbox import Database, Schema
 from finetune.metrics.sql_execution.text import extract
 from finetune.recipe.types import Data
 from finetune.tasks.base import Metric, Row
 from finetune.tasks.schema import compact, schema_text
+
+_GOLD = ""  # beside the names of models, which are never empty
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,12 @@ class TextToSql:
         Metric("exact_match"),
         Metric("valid_sql"),
         Metric("both_empty", "neither"),
-        Metric("over_limit", "lower"),
-        Metric("timeouts", "lower"),
+        Metric("over_limit", "lower", in_table=False),
+        Metric("timeouts", "lower", in_table=False),
     )
 
     def prepare(self, rows: Sequence[Row], data: Data) -> list[Row]:
-        """Rows with `database`, the absolute path of their file, where they have a `db_id`.
+        """Rows with `query`, and `database`, the absolute path of their file, for a `db_id`.
 
         Raises:
             DataError: a row's database is missing, or it has neither `db_id` nor `context`.
@@ -53,7 +58,8 @@ class TextToSql:
         source = locate(data)
         files = {file.stem: str(file) for file in source.beside}
         return [
-            _with_database(number, row, files, str(source)) for number, row in enumerate(rows, 1)
+            _with_database(number, _with_query(row), files, str(source))
+            for number, row in enumerate(rows, 1)
         ]
 
     def check(self, rows: Sequence[Row]) -> None:
@@ -87,6 +93,61 @@ class TextToSql:
     def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:
         """The means of `score_rows`."""
         return mean(self.score_rows(predictions, rows))
+
+    def details(
+        self, predictions: Mapping[str, Sequence[str]], rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        """What the right query and each model's returns, for a person to look at.
+
+        For each row `{"gold": result, "models": {name: {**result, "verdict": …}}}`; a result is
+        that of `show_rows`, a verdict "right", "wrong" or "fails".
+        """
+        scores = {name: self.score_rows(answers, rows) for name, answers in predictions.items()}
+        queries = [
+            {
+                _GOLD: self.answer(row),
+                **{name: extract(answers[number]) for name, answers in predictions.items()},
+            }
+            for number, row in enumerate(rows)
+        ]
+        shown = show_rows(queries, [_database(row) for row in rows])
+        return [
+            {
+                "gold": results[_GOLD],
+                "models": {
+                    name: {**results[name], "verdict": _verdict(scores[name][number])}
+                    for name in predictions
+                },
+            }
+            for number, results in enumerate(shown)
+        ]
+
+    def baselines(self, train: Sequence[Row], rows: Sequence[Row]) -> dict[str, list[str]]:
+        """The query asked most often in training, on the row's database where that is known."""
+        overall = Counter(self.answer(row) for row in train)
+        of_database: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in train:
+            if row.get("db_id"):
+                of_database[row["db_id"]][self.answer(row)] += 1
+        found = [of_database.get(row.get("db_id") or "") or overall for row in rows]
+        return {"most_frequent_query": [_most_frequent(queries) for queries in found]}
+
+
+def _most_frequent(queries: Mapping[str, int]) -> str:
+    """The query with the highest count, the first in the alphabet among several; "" of none."""
+    return min(queries, key=lambda query: (-queries[query], query), default="")
+
+
+def _verdict(scores: Mapping[str, float]) -> str:
+    if not scores["valid_sql"]:
+        return "fails"
+    return "right" if scores["execution_accuracy"] else "wrong"
+
+
+def _with_query(row: Row) -> Row:
+    if row.get("query") is None and row.get("answer") is not None:
+        return {**row, "query": row["answer"]}
+    return row
 
 
 def _with_database(number: int, row: Row, files: Mapping[str, str], source: str) -> Row:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from sys import getsizeof
 from typing import Any, Literal
 
 Row = tuple[Any, ...]
@@ -43,7 +44,7 @@ _SIZES = {
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
-_HEAP_BYTES = 128 * 2**20  # of SQLite in this process; no later PRAGMA can raise it
+_HEAP_BYTES = 64 * 2**20  # of SQLite in this process; no later PRAGMA can raise it
 _STEPS_PER_CHECK = 500
 
 
@@ -62,22 +63,24 @@ class Limits:
     """What one query may use.
 
     `steps` (of SQLite's virtual machine) stop the same query at the same place on any machine;
-    `seconds` are the net below, for steps that take long.
+    `seconds` are the net below, for steps that take long. `result_bytes` counts what the rows
+    take as Python values, of which two copies and two messages exist for a moment.
     """
 
     steps: int = 50_000_000
     seconds: float = 5.0
     rows: int = 100_000
-    result_bytes: int = 64_000_000
+    result_bytes: int = 24_000_000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`rows` when `status` is "ok", else `message` in SQLite's words."""
+    """`rows` and names of `columns` when `status` is "ok", else `message` in SQLite's words."""
 
     status: Status
     rows: tuple[Row, ...] = ()
     message: str = ""
+    columns: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -106,7 +109,8 @@ def run(connection: sqlite3.Connection, query: str, limits: Limits) -> Outcome:
     budget = _Budget(limits)
     connection.set_progress_handler(budget.spent, _STEPS_PER_CHECK)
     try:
-        return Outcome("ok", _fetch(connection, query, limits))
+        rows, columns = _fetch(connection, query, limits)
+        return Outcome("ok", rows, columns=columns)
     except _TooMuch as error:
         return Outcome("over_limit", message=str(error))
     except MemoryError:
@@ -140,7 +144,9 @@ class _Budget:
         return self.stopped is not None
 
 
-def _fetch(connection: sqlite3.Connection, query: str, limits: Limits) -> tuple[Row, ...]:
+def _fetch(
+    connection: sqlite3.Connection, query: str, limits: Limits
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     rows: list[Row] = []
     size = 0
     with closing(connection.execute(query)) as cursor:
@@ -148,10 +154,11 @@ def _fetch(connection: sqlite3.Connection, query: str, limits: Limits) -> tuple[
             raise ValueError("not a query")  # an empty text, or a comment alone
         for row in cursor:
             rows.append(row)
-            size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
+            size += getsizeof(row) + sum(map(getsizeof, row))
             if len(rows) > limits.rows or size > limits.result_bytes:
                 raise _TooMuch(f"more than {limits.rows} rows or {limits.result_bytes} bytes")
-    return tuple(rows)
+        names = tuple(str(each[0]) for each in cursor.description)
+    return tuple(rows), names
 
 
 def _harden(connection: sqlite3.Connection) -> None:

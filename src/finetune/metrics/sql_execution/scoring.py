@@ -8,7 +8,7 @@ from dataclasses import replace
 from finetune.errors import DataError
 from finetune.metrics.sql_execution.compare import equal_results
 from finetune.metrics.sql_execution.sandbox import Database, Limits, Row, Schema
-from finetune.metrics.sql_execution.text import is_ordered, normalized
+from finetune.metrics.sql_execution.text import is_ordered, normalized, reference_form
 from finetune.metrics.sql_execution.worker import Worker
 
 _DEFAULT = Limits()
@@ -19,6 +19,8 @@ def score_rows(
     references: Sequence[str],
     databases: Sequence[Database],
     limits: Limits = _DEFAULT,
+    *,
+    keep_distinct: bool = False,
 ) -> list[dict[str, float]]:
     """Scores of each predicted query against the right one, each 0 or 100.
 
@@ -26,6 +28,7 @@ def score_rows(
     aside. `valid_sql`: it ran to its end. `both_empty`: counted as right, but neither returned a
     row, so nothing was compared. `over_limit`: stopped for work, memory or size, the same on any
     machine. `timeouts`: stopped by the clock, so a faster machine might say otherwise.
+    As in the reference, DISTINCT is left out of both queries unless `keep_distinct`.
 
     Raises:
         DataError: the right query of a row fails, or its database cannot be opened.
@@ -34,8 +37,12 @@ def score_rows(
         counts = f"{len(predictions)}, {len(references)} and {len(databases)}"
         raise ValueError(f"predictions, references and databases differ in number: {counts}")
     with Worker() as worker:
-        rows = zip(predictions, references, databases, strict=True)
-        return [_score(worker, limits, number, row) for number, row in enumerate(rows, start=1)]
+        return [
+            _score(worker, limits, number, row, keep_distinct)
+            for number, row in enumerate(
+                zip(predictions, references, databases, strict=True), start=1
+            )
+        ]
 
 
 def check_rows(
@@ -53,11 +60,18 @@ def check_rows(
 
 
 def _score(
-    worker: Worker, limits: Limits, number: int, row: tuple[str, str, Database]
+    worker: Worker,
+    limits: Limits,
+    number: int,
+    row: tuple[str, str, Database],
+    keep_distinct: bool,
 ) -> dict[str, float]:
     predicted, gold, database = row
-    right = _right(worker, number, gold, database, limits)
-    outcome = worker.run(database, predicted, limits)
+    asked, wanted = (
+        reference_form(each, keep_distinct=keep_distinct) for each in (predicted, gold)
+    )
+    right = _right(worker, number, wanted, database, limits)
+    outcome = worker.run(database, asked, limits)
     ok = outcome.status == "ok"
     equal = ok and equal_results(right, outcome.rows, ordered=is_ordered(gold))
     shares = {

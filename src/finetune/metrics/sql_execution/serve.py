@@ -13,20 +13,25 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from finetune.metrics.sql_execution.sandbox import Database, Limits, Outcome, Schema, opened, run
+from finetune.metrics.sql_execution.sandbox import Database, Limits, Schema, opened, run
 
 _MEMORY_BYTES = 2 * 2**30  # of this process: SQLite's heap, a result twice, Python itself
 
-Request = tuple[str, str, str, tuple[Any, ...]]
+Request = tuple[str, str] | tuple[str, tuple[Any, ...]]
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer until the input ends; a database stays open until another is asked for."""
     _confine()
-    while message := receive(sys.stdin.buffer):
-        kind, database, query, limits = marshal.loads(message)
-        outcome = _answer(_database(kind, database), query, Limits(*limits))
-        send(sys.stdout.buffer, (outcome.status, outcome.rows, outcome.message))
+    with contextlib.ExitStack() as stack:
+        connection: sqlite3.Connection | str = "no database was opened"
+        while message := receive(sys.stdin.buffer):
+            what, value = marshal.loads(message)
+            if what == "run":
+                send(sys.stdout.buffer, _answer(connection, *value))
+            else:
+                stack.close()
+                connection = _open(stack, Schema(value) if what == "schema" else Path(value))
 
 
 def send(stream: IO[bytes], value: Any) -> None:
@@ -42,24 +47,33 @@ def receive(stream: IO[bytes]) -> bytes:
     return stream.read(int.from_bytes(head, "big")) if len(head) == 8 else b""
 
 
-def request(database: Database, query: str, limits: Limits) -> Request:
-    """What `main` takes: the query, where to run it and what it may use."""
-    spent = (limits.steps, limits.seconds, limits.rows, limits.result_bytes)
+def opening(database: Database) -> Request:
+    """What makes `main` open a database; the answer to the next query says if it could not."""
     if isinstance(database, Schema):
-        return "schema", database.sql, query, spent
-    return "file", str(database), query, spent
+        return "schema", database.sql
+    return "file", str(database)
 
 
-def _database(kind: str, text: str) -> Database:
-    return Schema(text) if kind == "schema" else Path(text)
+def running(query: str, limits: Limits) -> Request:
+    """What makes `main` run a query and answer with status, rows, message and columns."""
+    return "run", (query, (limits.steps, limits.seconds, limits.rows, limits.result_bytes))
 
 
-def _answer(database: Database, query: str, limits: Limits) -> Outcome:
+def _open(stack: contextlib.ExitStack, database: Database) -> sqlite3.Connection | str:
+    """The connection, or why there is none."""
     try:
-        with opened(database) as connection:
-            return run(connection, query, limits)
+        return stack.enter_context(opened(database))
     except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
-        return Outcome("no_database", message=str(error) or "out of memory")
+        return str(error) or "out of memory"
+
+
+def _answer(
+    connection: sqlite3.Connection | str, query: str, limits: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    if isinstance(connection, str):
+        return "no_database", (), connection, ()
+    outcome = run(connection, query, Limits(*limits))
+    return outcome.status, outcome.rows, outcome.message, outcome.columns
 
 
 def _confine() -> None:

@@ -7,15 +7,17 @@ only the end of the process ends those, and a crash in it costs one query.
 from __future__ import annotations
 
 import marshal
+import os
+import select
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from finetune.metrics.sql_execution.sandbox import Database, Limits, Outcome
-from finetune.metrics.sql_execution.serve import receive, request, send
+from finetune.metrics.sql_execution.serve import opening, running, send
 
 _ROOT = str(Path(__file__).parents[3])
 _START = (
@@ -30,6 +32,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._database: Database | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -43,32 +46,33 @@ class Worker:
         self._end()
 
     def run(self, database: Database, query: str, limits: Limits) -> Outcome:
-        """The outcome of one query, always within its seconds and a little grace."""
+        """The outcome of one query, always within its seconds and a little grace.
+
+        A database stays open until another is asked for, so queries on the same one belong
+        one after the other.
+        """
         process = self._process = self._process or _started()
         assert process.stdin and process.stdout, "both are pipes"
-        late = threading.Event()
-        timer = threading.Timer(limits.seconds + _GRACE, _kill, (process, late))
-        timer.start()
         try:
-            send(process.stdin, request(database, query, limits))
-            answer = receive(process.stdout)
-        except (BrokenPipeError, UnicodeEncodeError):
-            answer = b""
-        finally:
-            timer.cancel()
-        if answer:
-            status, rows, message = marshal.loads(answer)
-            return Outcome(status, rows, message)
-        self._end()
-        if late.is_set():
+            if database != self._database:
+                send(process.stdin, opening(database))
+                self._database = database
+            send(process.stdin, running(query, limits))
+            answer = _receive(process.stdout.fileno(), limits.seconds + _GRACE)
+        except TimeoutError:
+            self._end()
             return Outcome("timeout", message="one step of the query did not end")
-        return Outcome("over_limit", message="the query ended the process that ran it")
+        except (BrokenPipeError, EOFError):
+            self._end()
+            return Outcome("over_limit", message="the query ended the process that ran it")
+        status, rows, message, columns = marshal.loads(answer)
+        return Outcome(status, rows, message, columns)
 
     def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
-            self._process = None
+            self._process = self._database = None
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -79,6 +83,27 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-def _kill(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
-    process.kill()
+def _receive(pipe: int, seconds: float) -> bytes:
+    """One message that the other side has written.
+
+    Raises:
+        TimeoutError: it has not come whole in time.
+        EOFError: the other side is gone.
+    """
+    deadline = time.monotonic() + seconds
+    size = int.from_bytes(_read(pipe, 8, deadline), "big")
+    return bytes(_read(pipe, size, deadline))
+
+
+def _read(pipe: int, size: int, deadline: float) -> bytearray:
+    data = bytearray()
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    while len(data) < size:
+        if not waiting.poll(1000 * max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        part = os.read(pipe, min(size - len(data), 1 << 20))
+        if not part:
+            raise EOFError
+        data += part
+    return data
