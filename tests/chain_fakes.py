@@ -34,7 +34,7 @@ def run(stage, job):
     (folder / "value.txt").write_text(value)
     if isinstance(stage, Merge):
         return Result(model=ModelRef(base=Base(model=str(folder))), facts={"value": value})
-    return Result(model=replace(job.model, adapter=folder), facts={"value": value})
+    return Result(model=replace(job.model, adapters=(folder,)), facts={"value": value})
 
 
 def train(value, stage, job, pause, steps):

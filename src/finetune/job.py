@@ -11,17 +11,21 @@ from finetune.recipe.types import Base, Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """A model to open: a base, and the adapter on it if there is one."""
+    """A model to open: a base, and the adapters on it, lowest first, all of them at work."""
 
     base: Base
-    adapter: Path | None = None
+    adapters: tuple[Path, ...] = ()
+
+    @property
+    def adapter(self) -> Path | None:
+        """The uppermost adapter, the one that was trained last; None where there is none."""
+        return self.adapters[-1] if self.adapters else None
 
     def to_json(self, folder: Path) -> dict[str, Any]:
         """As plain data; paths below `folder` become relative, so that a run can be moved."""
         base = asdict(self.base)
         base["model"] = _shorten(base["model"], folder)
-        adapter = _shorten(str(self.adapter), folder) if self.adapter else None
-        return {"base": base, "adapter": adapter}
+        return {"base": base, "adapters": [_shorten(str(a), folder) for a in self.adapters]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], folder: Path) -> ModelRef:
@@ -30,8 +34,8 @@ class ModelRef:
         base["model"] = _lengthen(base["model"], folder)
         if base["tokenizer"]:
             base["tokenizer"] = Tokenizer(**base["tokenizer"])
-        adapter = _lengthen(data["adapter"], folder)
-        return cls(base=Base(**base), adapter=Path(adapter) if adapter else None)
+        adapters = tuple(Path(str(_lengthen(each, folder))) for each in data["adapters"])
+        return cls(base=Base(**base), adapters=adapters)
 
 
 def _shorten(path: str | None, folder: Path) -> str | None:

@@ -141,6 +141,8 @@ def _settled(value: Any, part: str, final: str) -> Any:
     """Paths into the working folder as they are once it has its final name."""
     if isinstance(value, dict):
         return {key: _settled(each, part, final) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_settled(each, part, final) for each in value]
     if isinstance(value, str) and (value == f"run:{part}" or value.startswith(f"run:{part}/")):
         return f"run:{final}{value.removeprefix(f'run:{part}')}"
     return value

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, s
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef
 from finetune.models.hardware import device, dtype
+from finetune.models.stack import put_adapters
 from finetune.models.tokenizers import source
 from finetune.recipe.types import Base, Settings
 
@@ -98,13 +99,8 @@ def new_base(base: Base, vocab_size: int, seed: int) -> Any:
 
 
 def open_model(ref: ModelRef, *, trainable: bool = False) -> Any:
-    """The base with the reference's adapter on it, if it has one."""
-    model = open_base(ref.base)
-    if ref.adapter is None:
-        return model
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, str(ref.adapter), is_trainable=trainable)
+    """The base with the reference's adapters on it; of these only the uppermost can train."""
+    return put_adapters(open_base(ref.base), ref.adapters, trainable=trainable)
 
 
 def quantization_config(base: Base) -> BitsAndBytesConfig | None:

@@ -17,7 +17,7 @@ def save_adapter(model: Any, tokenizer: Any, job: Job) -> ModelRef:
         model.save_pretrained(folder, selected_adapters=["default"])
         tokenizer.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card says nothing
-    return replace(job.model, adapter=folder)
+    return replace(job.model, adapters=(*job.model.adapters[:-1], folder))
 
 
 def save_model(trainer: Any, tokenizer: Any, job: Job) -> ModelRef:

@@ -9,37 +9,41 @@ from typing import Any
 
 from finetune.job import ModelRef
 from finetune.models.load import free_memory, open_base
+from finetune.models.stack import method_of, put_on
 from finetune.recipe.types import Base
 
 
 def by_base(refs: Mapping[str, ModelRef]) -> list[tuple[Base, dict[str, ModelRef]]]:
-    """The models grouped by the base they stand on, in the order given."""
+    """The models grouped by the base they stand on, in the order given.
+
+    Adapters of different methods cannot lie on one base together: each method has its group.
+    """
     groups: list[tuple[Base, dict[str, ModelRef]]] = []
+    methods: list[str] = []  # of each group; empty while it holds the plain base alone
     for name, ref in refs.items():
-        group = next((models for base, models in groups if base == ref.base), None)
-        if group is None:
-            groups.append((ref.base, {name: ref}))
+        method = method_of(ref.adapter) if ref.adapter else ""
+        for number, (base, models) in enumerate(groups):
+            if base == ref.base and (not method or methods[number] in ("", method)):
+                models[name] = ref
+                methods[number] = methods[number] or method
+                break
         else:
-            group[name] = ref
+            groups.append((ref.base, {name: ref}))
+            methods.append(method)
     return groups
 
 
 def opened(base: Base, refs: Mapping[str, ModelRef]) -> Iterator[tuple[str, Any]]:
     """Yield each model by name, all on one base in memory; adapters are switched, not merged."""
     model = open_base(base)
-    adapters = {name: str(ref.adapter) for name, ref in refs.items() if ref.adapter}
-    if adapters:
-        from peft import PeftModel
-
-        first, *others = adapters
-        model = PeftModel.from_pretrained(model, adapters[first], adapter_name=first)
-        for name in others:
-            model.load_adapter(adapters[name], adapter_name=name)
-        model.eval()
-    for name in refs:
-        if name in adapters:
-            model.set_adapter(name)
-        plain = adapters and name not in adapters
+    folders = dict.fromkeys(folder for ref in refs.values() for folder in ref.adapters)
+    names = {folder: f"adapter{number}" for number, folder in enumerate(folders)}
+    if names:
+        model = put_on(model, names)
+    for name, ref in refs.items():
+        if ref.adapters:
+            model.base_model.set_adapter([names[folder] for folder in ref.adapters])
+        plain = names and not ref.adapters
         with model.disable_adapter() if plain else nullcontext():
             yield name, model
     del model

@@ -20,6 +20,7 @@ from finetune.models.adapters import is_quantized
 from finetune.models.fidelity import Difference, difference, probe_logits
 from finetune.models.load import free_memory, open_base, open_model
 from finetune.models.save import trained_base
+from finetune.models.stack import put_adapters
 from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import is_main
 from finetune.recipe.types import Merge
@@ -60,8 +61,6 @@ def run(stage: Merge, job: Job) -> Result:
 
 def _merged(ref: ModelRef, onto: str) -> Any:
     """The adapter's weights added to the base's, without the adapter's modules."""
-    from peft import PeftModel
-
     if onto == "full_precision":
         base = open_base(replace(ref.base, quantization=None))
     else:
@@ -70,7 +69,7 @@ def _merged(ref: ModelRef, onto: str) -> Any:
             base = base.dequantize(
                 dtype=torch.float32 if base.dtype == torch.float32 else base.dtype
             )
-    return PeftModel.from_pretrained(base, str(ref.adapter)).merge_and_unload(safe_merge=True)
+    return put_adapters(base, ref.adapters).merge_and_unload(safe_merge=True)
 
 
 def _report(stage: Merge, job: Job, found: dict[str, Difference]) -> None:
