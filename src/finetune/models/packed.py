@@ -1,0 +1,113 @@
+"""Packed rows that do not see each other: proven on the very model, before it is trained."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from finetune.errors import FinetuneError
+
+# Shares of the largest hidden value. Rounding stays below, the view of another row far above.
+EXACT, ROUNDED = 1e-4, 5e-2
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What packing changes, as shares of the largest hidden value; both 0 in exact arithmetic.
+
+    `neighbour`: how far a row moves when the row before it in the pack has other tokens.
+    `alone`: how far it lies from the same row on its own.
+    """
+
+    neighbour: float
+    alone: float
+
+
+def keep_apart(model: Any, where: str) -> Leak:
+    """Have the model tell packed rows apart, and prove that it does.
+
+    A model that reads `position_ids` does so by itself (transformers masks by them). To one that
+    takes none, such as MPT with ALiBi, a mask is given in their place; ALiBi's bias depends on
+    distance alone, so it is right within every row.
+
+    Raises:
+        FinetuneError: rows would see each other on this architecture and attention backend.
+    """
+    backbone = _backbone(model)
+    if "position_ids" not in inspect.signature(backbone.forward).parameters:
+        backbone.register_forward_pre_hook(_mask_by_positions, with_kwargs=True)
+    try:
+        found = leak(model)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise _refused(model, where, f"it takes no mask over packed rows ({error})") from error
+    exact = next(backbone.parameters()).dtype == torch.float32 and not _quantized(model)
+    if max(found.neighbour, found.alone) > (EXACT if exact else ROUNDED):
+        what = f"packed rows see each other (by {max(found.neighbour, found.alone):.0%})"
+        raise _refused(model, where, what)
+    return found
+
+
+@torch.no_grad()
+def leak(model: Any) -> Leak:
+    """Measure on three short rows of made-up tokens; see `Leak`."""
+    backbone, training = _backbone(model), model.training
+    model.eval()
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(backbone.config.vocab_size, (4, 9), generator=generator)
+    first, other, second, third = (row[None, :size] for row, size in zip(tokens, (7, 7, 9, 5)))
+    packed = _hidden(backbone, first, second, third)[:, 7:16]
+    moved = _hidden(backbone, other, second, third)[:, 7:16]
+    alone = _hidden(backbone, second)
+    model.train(training)
+    largest = float(alone.abs().max())
+    return Leak(
+        neighbour=float((packed - moved).abs().max()) / largest,
+        alone=float((packed - alone).abs().max()) / largest,
+    )
+
+
+def _hidden(backbone: Any, *rows: torch.Tensor) -> torch.Tensor:
+    """Last hidden states of rows packed into one, in float32, (1, tokens, width)."""
+    device = next(backbone.parameters()).device
+    positions = torch.cat([torch.arange(row.shape[1]) for row in rows])[None].to(device)
+    ids = torch.cat(rows, dim=1).to(device)
+    out = backbone(input_ids=ids, position_ids=positions, use_cache=False)
+    return out.last_hidden_state.float()
+
+
+def _mask_by_positions(
+    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`position_ids` turned into the additive mask they stand for, (rows, 1, tokens, tokens)."""
+    positions = kwargs.pop("position_ids", None)
+    if positions is not None:
+        row = (positions == 0).cumsum(dim=1)
+        size = positions.shape[1]
+        causal = torch.ones(size, size, dtype=torch.bool, device=positions.device).tril()
+        seen = (row[:, :, None] == row[:, None, :]) & causal
+        dtype = next(module.parameters()).dtype
+        dtype = dtype if dtype.is_floating_point else torch.float32
+        mask = torch.zeros(seen.shape, dtype=dtype, device=positions.device)
+        kwargs["attention_mask"] = mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    return args, kwargs
+
+
+def _backbone(model: Any) -> Any:
+    """The model below its head, without PEFT's wrapping; adapters inside it stay active."""
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    return base.base_model
+
+
+def _quantized(model: Any) -> bool:
+    return getattr(model, "quantization_method", None) is not None
+
+
+def _refused(model: Any, where: str, what: str) -> FinetuneError:
+    return FinetuneError(
+        f"packing would change what is learnt on {type(model).__name__}: {what}",
+        where=f"{where}.train.packing",
+        remedy="Leave packing out: rows of like length go together anyway, so little is padding.",
+    )

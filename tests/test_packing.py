@@ -1,0 +1,116 @@
+"""Packed rows: what is learnt is what would be learnt of each row alone."""
+
+import pytest
+from shapes import make_base
+
+pytestmark = pytest.mark.heavy
+
+TAKEN = ["mistral", "llama", "gpt2", "mpt", "qwen3", "gemma2", "phi3", "gpt_neox", "mixtral"]
+SEEN_BY = {"mistral": ["sdpa", "eager"], "llama": ["sdpa", "eager"], "gpt2": ["sdpa", "eager"]}
+
+
+def model_of(kind, folder, attention=None):
+    from transformers import AutoModelForCausalLM
+
+    base = make_base(kind, folder / kind)
+    return AutoModelForCausalLM.from_pretrained(base, attn_implementation=attention).eval()
+
+
+def some_rows(count=12, seed=0):
+    """Rows of random tokens, the second half of each learnt."""
+    import random
+
+    import datasets
+
+    generator = random.Random(seed)
+    ids = [
+        [generator.randrange(9, 250) for _ in range(generator.randint(4, 40))] for _ in range(count)
+    ]
+    labels = [[-100] * (len(row) // 2) + row[len(row) // 2 :] for row in ids]
+    return datasets.Dataset.from_dict({"input_ids": ids, "labels": labels})
+
+
+def losses(logits, labels):
+    """Of every position in float64; labels already ignored count 0."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].double().transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="none"
+    )
+
+
+def packed_batch(rows, limit=64):
+    from finetune.data.packing import PackedCollator, pack
+
+    return PackedCollator(0)(list(pack(rows, limit)))
+
+
+CASES = [(kind, backend) for kind in TAKEN for backend in SEEN_BY.get(kind, [None])]
+
+
+@pytest.mark.parametrize(("kind", "attention"), CASES)
+def test_the_packed_loss_and_gradients_are_those_of_each_row_alone(kind, attention, tmp_path):
+    import torch
+
+    from finetune.models.packed import keep_apart
+
+    model, rows = model_of(kind, tmp_path, attention), some_rows()
+    alone, gradients = 0.0, {}
+    model.zero_grad()
+    for row in rows:
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+        loss = losses(model(input_ids=ids, use_cache=False).logits, labels).sum()
+        loss.backward()
+        alone += loss.item()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    keep_apart(model, "sft")
+    model.zero_grad()
+    batch = packed_batch(rows)
+    hidden = model.base_model(
+        input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+    ).last_hidden_state
+    logits = model.lm_head(hidden)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    logits = cap * torch.tanh(logits / cap) if cap else logits
+    loss = losses(logits, batch["labels"]).sum()
+    loss.backward()
+    learnt = int((batch["labels"] != -100).sum())
+    assert abs(loss.item() - alone) / learnt < 1e-5
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            scale = max(1.0, float(gradients[name].abs().max()))
+            assert float((parameter.grad - gradients[name]).abs().max()) / scale < 1e-4, name
+
+
+@pytest.mark.parametrize(("kind", "attention"), CASES)
+def test_another_neighbour_moves_no_logit_of_a_row(kind, attention, tmp_path):
+    from finetune.models.packed import keep_apart
+
+    found = keep_apart(model_of(kind, tmp_path, attention), "sft")
+    assert found.neighbour == 0
+    assert found.alone < 1e-5
+
+
+def test_a_model_that_would_see_the_neighbour_is_refused(tmp_path, monkeypatch):
+    from finetune.errors import FinetuneError
+    from finetune.models import packed
+
+    monkeypatch.setattr(packed, "_mask_by_positions", lambda module, args, kwargs: None)
+    with pytest.raises(FinetuneError, match="packed rows see each other"):
+        packed.keep_apart(model_of("mpt", tmp_path), "sft")
+
+
+def test_every_row_is_in_one_pack_whole():
+    from finetune.data.packing import pack
+
+    rows = some_rows(200)
+    found = []
+    for packed in pack(rows, 64):
+        at = 0
+        for length in packed["seq_lengths"]:
+            found.append(
+                (packed["input_ids"][at : at + length], packed["labels"][at : at + length])
+            )
+            at += length
+        assert at == len(packed["input_ids"]) <= 64
+    assert sorted(found) == sorted(zip(rows["input_ids"], rows["labels"], strict=True))
