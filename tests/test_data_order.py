@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from finetune.data.order import training_order
+from finetune.data.order import token_batches, training_order
 from finetune.errors import FinetuneError
 from finetune.stages.batches import split
 
@@ -48,6 +48,28 @@ def test_batches_are_not_sorted_by_length_over_the_epoch():
 
 def test_half_an_epoch_is_half_the_rows():
     assert len(training_order(LENGTHS, 8, 0.5, seed=1, strategy="random")) == 500
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random", "sequential"])
+def test_steps_by_tokens_hold_every_row_once_and_keep_to_their_size(strategy):
+    steps = token_batches(LENGTHS, 600, 2, seed=1, strategy=strategy)
+    assert sorted(row for step in steps for row in step) == sorted([*range(1000), *range(1000)])
+    sizes = [sum(LENGTHS[row] for row in step) for step in steps]
+    assert max(sizes) <= 600
+    assert sum(sizes) / len(sizes) > 500
+    assert token_batches(LENGTHS, 600, 2, seed=1, strategy=strategy) == steps
+
+
+def test_steps_by_tokens_are_alike_in_length_and_the_longest_comes_first():
+    steps = token_batches(LENGTHS, 600, 1, seed=1, strategy="group_by_length")
+    padded = sum(len(step) * max(LENGTHS[row] for row in step) for step in steps)
+    assert padded < 1.1 * sum(LENGTHS)
+    assert max(LENGTHS) in [LENGTHS[row] for row in steps[0]]
+
+
+def test_half_an_epoch_by_tokens_is_half_the_rows():
+    steps = token_batches(LENGTHS, 600, 0.5, seed=1, strategy="random")
+    assert sum(map(len, steps)) == 500
 
 
 @pytest.mark.parametrize(

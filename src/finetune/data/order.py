@@ -32,20 +32,76 @@ def training_order(
     return _longest_first(order, lengths, batch_size) if strategy != "sequential" else order
 
 
+def token_batches(
+    lengths: Sequence[int], batch_tokens: int, epochs: float, seed: int, strategy: str
+) -> list[list[int]]:
+    """Row numbers of every optimizer step, as many as fit into `batch_tokens` tokens.
+
+    Order as in `training_order`: seeded, rows of a step alike in length, the step with the
+    longest row first. A row longer than `batch_tokens` makes a step of its own.
+    """
+    generator = random.Random(seed)
+    usual = max(1, batch_tokens * len(lengths) // max(1, sum(lengths)))
+    steps: list[list[int]] = []
+    for _ in range(math.ceil(epochs)):
+        cut = []
+        for pool in _pools(lengths, usual, generator, strategy):
+            cut += _filled(pool, lengths, batch_tokens)
+        if strategy == "group_by_length":
+            generator.shuffle(cut)
+        steps += cut
+    steps = _first_rows(steps, round(epochs * len(lengths)))
+    if strategy != "sequential":
+        longest = max(range(len(steps)), key=lambda at: max(lengths[row] for row in steps[at]))
+        steps[0], steps[longest] = steps[longest], steps[0]
+    return steps
+
+
+def _first_rows(steps: list[list[int]], count: int) -> list[list[int]]:
+    """The steps that hold the first so many rows, the last one cut short."""
+    kept: list[list[int]] = []
+    for step in steps:
+        kept.append(step[: max(0, count)])
+        count -= len(step)
+    return [step for step in kept if step]
+
+
+def _filled(rows: Sequence[int], lengths: Sequence[int], limit: int) -> list[list[int]]:
+    """The rows in order, cut before the one that would exceed `limit` tokens."""
+    cut: list[list[int]] = []
+    room = 0
+    for row in rows:
+        if lengths[row] > room or not cut:
+            cut.append([])
+            room = limit
+        cut[-1].append(row)
+        room -= lengths[row]
+    return cut
+
+
+def _pools(
+    lengths: Sequence[int], batch_size: int, generator: random.Random, strategy: str
+) -> list[list[int]]:
+    """All rows once, in pools of `POOL` batches: shuffled, and sorted by length inside a pool."""
+    rows = list(range(len(lengths)))
+    if strategy == "sequential":
+        return [rows]
+    generator.shuffle(rows)
+    if strategy == "random":
+        return [rows]
+    pools = [rows[at : at + batch_size * POOL] for at in range(0, len(rows), batch_size * POOL)]
+    return [sorted(pool, key=lambda row: lengths[row]) for pool in pools]
+
+
 def _epoch(
     lengths: Sequence[int], batch_size: int, generator: random.Random, strategy: str
 ) -> list[int]:
-    rows = list(range(len(lengths)))
-    if strategy == "sequential":
-        return rows
-    generator.shuffle(rows)
-    if strategy == "random":
-        return rows
-    pool = batch_size * POOL
-    batches: list[list[int]] = []
-    for start in range(0, len(rows), pool):
-        alike = sorted(rows[start : start + pool], key=lambda row: lengths[row])
-        batches += [alike[at : at + batch_size] for at in range(0, len(alike), batch_size)]
+    pools = _pools(lengths, batch_size, generator, strategy)
+    if strategy != "group_by_length":
+        return pools[0]
+    batches = [
+        pool[at : at + batch_size] for pool in pools for at in range(0, len(pool), batch_size)
+    ]
     # A short batch goes last, so that the batches of the next epoch keep their borders.
     full = [batch for batch in batches if len(batch) == batch_size]
     short = [batch for batch in batches if len(batch) < batch_size]

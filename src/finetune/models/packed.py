@@ -57,7 +57,9 @@ def leak(model: Any) -> Leak:
     model.eval()
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(backbone.config.vocab_size, (4, 9), generator=generator)
-    first, other, second, third = (row[None, :size] for row, size in zip(tokens, (7, 7, 9, 5)))
+    first, other, second, third = (
+        row[None, :size] for row, size in zip(tokens, (7, 7, 9, 5), strict=True)
+    )
     packed = _hidden(backbone, first, second, third)[:, 7:16]
     moved = _hidden(backbone, other, second, third)[:, 7:16]
     alone = _hidden(backbone, second)
