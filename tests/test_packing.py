@@ -114,3 +114,69 @@ def test_every_row_is_in_one_pack_whole():
             at += length
         assert at == len(packed["input_ids"]) <= 64
     assert sorted(found) == sorted(zip(rows["input_ids"], rows["labels"], strict=True))
+
+
+@pytest.fixture
+def trained(tmp_path, rows_file):
+    """Train one step of plain SGD on all rows; gives the loss before it and the adapter after."""
+    from safetensors.torch import load_file
+
+    from finetune.job import Job, ModelRef
+    from finetune.recipe.types import Base, Data, Sft
+    from finetune.stages import sft
+
+    def train(kind, name, **fields):
+        if not (base := tmp_path / kind).exists():
+            make_base(kind, base)
+        settings = {"learning_rate": 0.5, "max_steps": 1, "max_length": 100, "optim": "sgd"}
+        stage = Sft(
+            name="sft",
+            data=Data(path=str(rows_file)),
+            lora={"r": 4},
+            **{**fields, "train": {**settings, **fields.get("train", {})}},
+        )
+        out = tmp_path / name
+        out.mkdir()
+        job = Job(name=name, out=out, seed=3, model=ModelRef(base=Base(model=str(base))))
+        sft.check(stage, job)
+        result = sft.run(stage, job)
+        weights = load_file(next(out.rglob("adapter_model.safetensors")))
+        return result.facts, weights
+
+    return train
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    import json
+
+    file = tmp_path / "rows.jsonl"
+    lines = [
+        {"prompt": f"Lamp {n}{' please' * (n % 4)}?", "completion": f"price {n * 3}"}
+        for n in range(20)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+@pytest.mark.parametrize("kind", ["mistral", "mpt"])
+def test_a_step_over_the_same_rows_is_the_same_packed_by_tokens_and_by_rows(
+    kind, trained, monkeypatch
+):
+    from finetune.stages import layout
+
+    facts, weights = trained(kind, "rows", batch_size=20)
+    packs = trained(kind, "count", batch_size=1, train={"packing": True})[0]["packs"]
+    assert packs < 10
+    ways = {
+        "packed": trained(kind, "packed", batch_size=packs, train={"packing": True}),
+        "tokens": trained(kind, "tokens", batch_tokens=100_000),
+    }
+    monkeypatch.setitem(layout.ROWS_AT_ONCE, "cpu", 2)  # several micro-batches to a step
+    ways["accumulated"] = trained(kind, "accumulated", batch_tokens=3_000)
+    for name, (found, adapter) in ways.items():
+        assert found["loss_first"] == pytest.approx(facts["loss_first"], abs=1e-5), name
+        for key, value in weights.items():
+            assert float((adapter[key] - value).abs().max()) < 1e-6, (name, key)
+    moved = max(float(value.abs().max()) for key, value in weights.items() if "lora_B" in key)
+    assert moved > 1e-3

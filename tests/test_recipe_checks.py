@@ -82,6 +82,8 @@ def test_every_recipe_that_ships_is_taken(file):
         ("sft.train.learning_rate=0", "must be above 0"),
         ("sft.train.num_train_epochs=0", "must be above 0"),
         ("sft.batch_size=0", "sft.batch_size: must be 1 or more, got 0"),
+        ("sft={batch_size: 8, batch_tokens: 900}", "sft.batch_tokens: `batch_size` counts a step"),
+        ("sft.train={packing: true, max_length: null}", "needs a `max_length` to fill"),
         ("sft.data.rows=0", "sft.data.rows: must be 1 or more, got 0"),
         ("sft.lora.r=0", "must be 1 or more"),
         ("sft.lora.lora_dropout=1", "must be 0 or more and below 1, got 1.0"),

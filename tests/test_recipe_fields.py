@@ -29,7 +29,7 @@ router_aux_loss_coef save_steps tf32 torch_compile torch_compile_backend torch_c
 torch_empty_cache_steps train_sampling_strategy warmup_steps weight_decay
 """
 ALLOWED = {
-    "SFTConfig": f"{TRAINING} label_smoothing_factor neftune_noise_alpha",
+    "SFTConfig": f"{TRAINING} label_smoothing_factor neftune_noise_alpha packing",
     "DPOConfig": f"""{TRAINING} beta disable_dropout discopop_tau f_alpha_divergence_coef
         f_divergence_type label_smoothing ld_alpha loss_weights precompute_ref_log_probs
         ref_model_mixup_alpha ref_model_sync_steps sync_ref_model use_weighting""",
@@ -104,7 +104,7 @@ def test_every_spelling_of_another_tool_leads_to_a_key_that_exists():
         ("sft.train.per_device_train_batch_size=1", "the stage's `batch_size`"),
         ("sft.train.deepspeed=x.json", "launch profile"),
         ("sft.train.eval_strategy=epoch", "`evaluate` stage"),
-        ("sft.train.packing=true", "not packed"),
+        ("sft.train.packing_strategy=wrapped", "each of them whole"),
         ("sft.train.assistant_only_loss=true", "token ids"),
         ("sft.lora.task_type=CAUSAL_LM", "PEFT writes it"),
         ("sft.lora.init_lora_weights=pissa_niter_4", "rewrites the base's weights"),

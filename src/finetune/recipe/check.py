@@ -72,6 +72,9 @@ def _stage(stage: Stage, reading: Reading) -> None:
             _range(field.name, value, f"{stage.name}.{field.name}", reading)
     if isinstance(stage, Evaluate):
         _scores(stage, reading)
+    tokens = f"{stage.name}.batch_tokens"
+    if getattr(stage, "batch_tokens", None) and f"{stage.name}.batch_size" in reading.places:
+        reading.refuse_at(tokens, "`batch_size` counts a step in rows already; keep one of the two")
 
 
 def _sources(stage: Stage) -> Iterator[tuple[Data, str]]:

@@ -17,6 +17,7 @@ LIMITS: dict[str, Limit] = {
     "adam_beta2": BELOW_1,
     "adam_epsilon": ABOVE_0,
     "batch_size": FROM_1,
+    "batch_tokens": FROM_1,
     "beta": ABOVE_0,
     "discopop_tau": ABOVE_0,
     "label_smoothing": (0, True, 0.5, False),

@@ -51,6 +51,11 @@ SFT: tuple[Row, ...] = (
      "is read only with `loss_type: nll`"),
 )  # fmt: skip
 
+PACKED: tuple[Row, ...] = (
+    ("packing", lambda s, v: not v or s.get("max_length", 1024) is not None,
+     "needs a `max_length` to fill"),
+)  # fmt: skip
+
 DPO: tuple[Row, ...] = (
     *TRAIN,
     ("label_smoothing", lambda s, v: v == 0 or bool(_losses(s) & SMOOTHED),
@@ -118,7 +123,7 @@ GENERATION: tuple[Row, ...] = (
 
 BLOCKS: dict[tuple[str, str], tuple[Row, ...]] = {
     ("pretrain", "train"): SFT,
-    ("sft", "train"): SFT,
+    ("sft", "train"): (*SFT, *PACKED),
     ("dpo", "train"): DPO,
     ("sft", "lora"): LORA,
     ("dpo", "lora"): LORA,

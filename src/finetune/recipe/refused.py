@@ -92,9 +92,8 @@ ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (BOTH, "prompts too long for `max_length` lose their middle, not an end", "truncation_mode"),
     (
         BOTH,
-        "rows are not packed: packing lets documents see each other on architectures that take no "
-        "position ids; `train_sampling_strategy: group_by_length` saves the same padding",
-        "packing packing_strategy padding_free",
+        "`packing: true` fills rows best-fit-decreasing, each of them whole; there is no other way",
+        "packing_strategy padding_free",
     ),
     (BOTH, "training keeps no cache", "use_cache"),
     (

@@ -88,6 +88,7 @@ class Sft(Stage):
     data: Data
     lora: Settings | None = field(default=None, metadata=fills("LoraConfig"))
     batch_size: int = 32
+    batch_tokens: int | None = None  # tokens of a step, in place of rows
     train: Settings = field(default_factory=dict, metadata=fills("SFTConfig"))
 
 

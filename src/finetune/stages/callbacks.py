@@ -71,7 +71,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 class Progress(TrainerCallback):
     """One bar with loss, rows per second and time left; plain lines without a terminal."""
 
-    def __init__(self, name: str, batch_size: int) -> None:
+    def __init__(self, name: str, batch_size: float) -> None:
         self.name, self.batch_size = name, batch_size
         self.bar: Any = None
         self.loss = float("nan")

@@ -17,6 +17,7 @@ from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Sft
 from finetune.stages import training
+from finetune.stages.layout import Rows, lay_out
 from finetune.tasks.examples import conversations
 
 SAMPLE = 20  # rows rendered before any stage runs
@@ -39,28 +40,40 @@ def run(stage: Sft, job: Job) -> Result:
     tokenizer, notes = load_tokenizer(job.model.base)
     model = _model(stage, job)
     talks = conversations(stage.data)
-    plan = training.plan(stage.train, len(talks), stage.batch_size, context_length(model))
-    rows = [encode(tokenizer, talk, plan.max_length) for talk in talks]
-    notes += losses_of(rows, plan.max_length)
-    order = training.order(plan, [len(row.input_ids) for row in rows], stage.batch_size, job.seed)
+    limit = training.fitting(stage.train, context_length(model))
+    rows = [encode(tokenizer, talk, limit) for talk in talks]
+    notes += losses_of(rows, limit)
+    layout = lay_out(
+        stage,
+        Rows(
+            dataset=_dataset(rows),
+            lengths=[len(row.input_ids) for row in rows],
+            limit=limit,
+            model=model,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        job,
+    )
     trainer = SFTTrainer(
         model=model,
         args=training.trainer_config(
             SFTConfig,
             stage.train,
-            stage.batch_size,
+            layout.batch_size,
             job,
-            max_length=plan.max_length,
+            max_length=limit,
             dataset_kwargs={"skip_prepare_dataset": True},
+            **layout.settings,
         ),
-        train_dataset=_dataset(rows).select(order),
+        train_dataset=layout.dataset,
+        data_collator=layout.collator,
         processing_class=tokenizer,
     )
-    training.attach(trainer, job, stage.batch_size)
+    training.attach(trainer, job, layout.rows_per_step)
     keep_full_precision(trainer.model)
     for note in notes:
         warn(f"{job.name}: {note}")
-    facts = training.train(trainer, job, stage.batch_size)
+    facts = training.train(trainer, job, layout.rows_per_step) | layout.facts
     facts["rows"] = len(rows)
     facts["learnt_tokens"] = sum(row.learnt for row in rows)
     return Result(model=_save(trainer, tokenizer, job), facts=facts, warnings=tuple(notes))

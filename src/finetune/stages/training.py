@@ -49,10 +49,13 @@ def plan(settings: Settings, rows: int, batch_size: int, context: int | None) ->
     """Epochs from `num_train_epochs` or `max_steps`, and the length that the model can take."""
     steps = settings.get("max_steps", -1)
     whole = batch_size * steps / rows if steps > 0 else settings.get("num_train_epochs", 3)
-    wanted = longest(settings)
-    bounds = [bound for bound in (wanted, context) if bound]
     strategy = settings.get("train_sampling_strategy", "group_by_length")
-    return Plan(whole, strategy, min(bounds, default=None))
+    return Plan(whole, strategy, fitting(settings, context))
+
+
+def fitting(settings: Settings, context: int | None) -> int | None:
+    """Most tokens of a row: what the recipe wants, as far as the architecture takes it."""
+    return min((bound for bound in (longest(settings), context) if bound), default=None)
 
 
 def longest(settings: Settings) -> int | None:
@@ -103,7 +106,7 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
         ) from error
 
 
-def attach(trainer: Any, job: Job, batch_size: int) -> None:
+def attach(trainer: Any, job: Job, batch_size: float) -> None:
     """Progress and checkpoint marks, for every trainer alike, in place of printed dictionaries."""
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(job.name, batch_size))
@@ -111,8 +114,10 @@ def attach(trainer: Any, job: Job, batch_size: int) -> None:
     trainer.add_callback(MarkCheckpoints())
 
 
-def train(trainer: Any, job: Job, batch_size: int) -> dict[str, Any]:
-    """Train from the newest whole checkpoint, if there is one; returns facts for the record."""
+def train(trainer: Any, job: Job, batch_size: float) -> dict[str, Any]:
+    """Train on `batch_size` rows a step (their mean, where it varies), from the newest whole
+    checkpoint, if there is one; returns facts for the record.
+    """
     checkpoint = last_checkpoint(job.out / CHECKPOINTS)
     begun = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
