@@ -223,14 +223,6 @@ def test_merged_logits_are_the_adapters(base, rows, tmp_path):
         assert merged.facts["full_precision_max_logit"] > 1e-3  # rounding is not undone
 
 
-def test_a_merge_beyond_its_tolerance_is_refused(random_mistral, rows, tmp_path):
-    base = ModelRef(base=Base(model=str(random_mistral), quantization=NF4))
-    learnt = run(sft(rows), job(tmp_path, "sft", base))
-    stage = Merge(name="merge", onto="full_precision", tolerance=1e-6)
-    with pytest.raises(FinetuneError, match="more than the tolerance"):
-        run(stage, job(tmp_path, "merge", learnt.model))
-
-
 def test_a_saved_adapter_opens_in_plain_peft_and_a_merge_in_plain_transformers(
     random_mistral, rows, tmp_path
 ):

@@ -13,8 +13,8 @@ from typing import Any
 
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import base_files, base_path, sources
-from finetune.chain.links import BASE, parent, scored
-from finetune.recipe.types import Evaluate, Recipe, Stage
+from finetune.chain.links import BASE, combined, parent, scored
+from finetune.recipe.types import Evaluate, Merge, Recipe, Stage
 from finetune.tasks import TASKS
 
 
@@ -73,6 +73,8 @@ def _settings(stage: Stage) -> dict[str, Any]:
     settings = asdict(stage)
     for by_key in ("name", "from_", "models"):
         settings.pop(by_key, None)
+    if settings.get("combine"):
+        settings["combine"].pop("adapters")
     for data in [settings.get("data"), *(task["data"] for task in settings.get("tasks", ()))]:
         if data is not None:
             data["path"] = None  # its content counts
@@ -84,6 +86,8 @@ def _parents(recipe: Recipe, stage: Stage, made: dict[str, Keyed]) -> dict[str, 
         # The names too: they head the rows of the scores.
         names = scored(recipe, stage)
         return {"models": [[name, "" if name == BASE else made[name].key] for name in names]}
+    if isinstance(stage, Merge) and stage.combine:
+        return {"adapters": [made[each.name].key for each in combined(recipe, stage)]}
     before = parent(recipe, stage)
     return {"from": made[before.name].key if before else None}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune.recipe.types import Evaluate, Recipe, Stage
+from finetune.recipe.types import Evaluate, Merge, Recipe, Stage
 
 BASE = "base"
 
@@ -15,6 +15,8 @@ def makes_model(stage: Stage) -> bool:
 def parent(recipe: Recipe, stage: Stage) -> Stage | None:
     """The stage whose model `stage` starts from; None for the base."""
     before = _models_before(recipe, stage)
+    if isinstance(stage, Merge) and stage.combine:
+        return next(each for each in before if each.name == stage.combine.adapters[0])
     if stage.from_ is None:
         return before[-1] if before else None
     return next((each for each in before if each.name == stage.from_), None)
@@ -26,11 +28,20 @@ def scored(recipe: Recipe, stage: Evaluate) -> tuple[str, ...]:
     return stage.models or (*base, *(each.name for each in _models_before(recipe, stage)))
 
 
+def combined(recipe: Recipe, stage: Merge) -> tuple[Stage, ...]:
+    """The stages whose adapters `stage` makes one of, in its own order; none where it takes one."""
+    names = stage.combine.adapters if stage.combine else ()
+    by_name = {each.name: each for each in _models_before(recipe, stage)}
+    return tuple(by_name[name] for name in names)
+
+
 def needed(recipe: Recipe, stage: Stage) -> tuple[Stage, ...]:
     """Stages whose results `stage` reads."""
     if isinstance(stage, Evaluate):
         names = scored(recipe, stage)
         return tuple(each for each in _models_before(recipe, stage) if each.name in names)
+    if isinstance(stage, Merge) and stage.combine:
+        return combined(recipe, stage)
     before = parent(recipe, stage)
     return (before,) if before else ()
 

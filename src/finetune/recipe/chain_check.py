@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from finetune.recipe.problems import near
 from finetune.recipe.read import Reading
-from finetune.recipe.types import STAGES, Dpo, Evaluate, Merge, Pretrain, Recipe, Sft, Stage
+from finetune.recipe.types import (
+    STAGES,
+    Combine,
+    Dpo,
+    Evaluate,
+    Merge,
+    Pretrain,
+    Recipe,
+    Sft,
+    Stage,
+)
 
 BASE = "base"
 
@@ -19,6 +29,7 @@ class Made:
     quantized: bool
     adapter: str | None = None  # the stage that made the adapter on it
     bias: bool = False  # the adapter trains biases
+    weights: str = BASE  # the stage whose weights the adapter stands on
 
 
 def check_chain(recipe: Recipe, reading: Reading) -> None:
@@ -36,6 +47,8 @@ def check_chain(recipe: Recipe, reading: Reading) -> None:
         if isinstance(stage, Evaluate):
             _scored(stage, made, recipe, reading)
             continue
+        if isinstance(stage, Merge) and stage.combine is not None:
+            _combined(stage, stage.combine, made, reading)
         last = made[stage.name] = _follow(stage, before, reading)
 
 
@@ -74,6 +87,8 @@ def _before(stage: Stage, made: Mapping[str, Made], last: Made, reading: Reading
 
 
 def _follow(stage: Stage, before: Made, reading: Reading) -> Made:
+    if isinstance(stage, Merge) and stage.combine is not None:
+        return Made(quantized=False, weights=stage.name)
     if isinstance(stage, Merge):
         unknown = any(kind not in STAGES for _, kind in reading.chain)
         open_ = unknown or any(_unsure(name, reading) for name, _ in reading.chain)
@@ -81,7 +96,7 @@ def _follow(stage: Stage, before: Made, reading: Reading) -> Made:
             reading.refuse_at(
                 stage.name, "there is no adapter to merge; train one before it with `lora`"
             )
-        return Made(quantized=False)
+        return Made(quantized=False, weights=stage.name)
     if isinstance(stage, Pretrain):
         return _all_weights(stage, before, reading)
     if isinstance(stage, Sft | Dpo):
@@ -105,7 +120,7 @@ def _tuned(stage: Sft | Dpo, before: Made, reading: Reading) -> Made:
     if stage.lora is None:
         return before
     bias = stage.lora.get("bias", "none") != "none"
-    return Made(before.quantized, adapter=stage.name, bias=bias)
+    return replace(before, adapter=stage.name, bias=bias)
 
 
 def _reference(stage: Dpo, before: Made, reading: Reading) -> None:
@@ -136,7 +151,7 @@ def _all_weights(stage: Stage, before: Made, reading: Reading) -> Made:
             stage.name, f"all weights of a quantised base cannot be trained; {way} "
             "`base.quantization` out"
         )  # fmt: skip
-    return Made(quantized=before.quantized)
+    return Made(quantized=before.quantized, weights=stage.name)
 
 
 def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: Reading) -> None:
@@ -154,6 +169,49 @@ def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: 
         if score.reference is not None and score.reference not in models:
             path = f"{stage.name}.tasks[{number}].reference"
             _no_model(score.reference, list(models), path, reading)
+
+
+def _combined(stage: Merge, settings: Combine, made: Mapping[str, Made], reading: Reading) -> None:
+    """Adapters to be made one: all there, all on the same weights, a weight for each."""
+    path = f"{stage.name}.combine"
+    if stage.from_ is not None:
+        reading.refuse_at(f"{stage.name}.from", "`combine.adapters` says what is merged")
+    names = settings.adapters or ()
+    if len(names) < 2 and not reading.problems.touch(f"{path}.adapters"):
+        reading.refuse_at(f"{path}.adapters", "name two adapters or more")
+    if settings.weights and len(settings.weights) != len(names):
+        reading.refuse_at(f"{path}.weights", f"must have one weight for each of {len(names)}")
+    for field, message in _unread(settings):
+        reading.refuse_at(f"{path}.{field}", message)
+    known = [name for name, each in made.items() if each.adapter]
+    for number, name in enumerate(names, start=1):
+        place = f"{path}.adapters[{number}]"
+        if name not in made:
+            _no_model(name, known, place, reading)
+        elif name in names[: number - 1]:
+            reading.refuse_at(place, f"'{name}' stands there twice")
+        elif made[name].adapter is None and not _unsure(name, reading):
+            reading.refuse_at(place, f"'{name}' leaves no adapter")
+        elif names[0] in made and made[name].weights != made[names[0]].weights:
+            reading.refuse_at(
+                place,
+                f"'{name}' stands on the weights of '{made[name].weights}', '{names[0]}' on those "
+                f"of '{made[names[0]].weights}': give both the same `from`",
+            )
+
+
+def _unread(settings: Combine) -> Iterator[tuple[str, str]]:
+    """Fields of `combine` that its `combination_type` does not read, or cannot do without."""
+    kind = settings.combination_type
+    trims = kind.startswith(("ties", "dare", "magnitude"))
+    if trims and settings.density is None:
+        yield "density", f"`combination_type: {kind}` needs it: the share of values kept"
+    if not trims and settings.density is not None:
+        yield "density", f"`combination_type: {kind}` does not read it"
+    if settings.majority_sign_method != "total" and "ties" not in kind:
+        yield "majority_sign_method", "is read only by the ties types"
+    if settings.svd_rank is not None and "svd" not in kind:
+        yield "svd_rank", "is read only by the svd types"
 
 
 def _unsure(name: str, reading: Reading) -> bool:

@@ -14,7 +14,7 @@ from finetune.recipe.chain_check import check_chain
 from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
 from finetune.recipe.read import Reading
-from finetune.recipe.types import Base, Data, Evaluate, Recipe, Score, Settings, Stage
+from finetune.recipe.types import Base, Combine, Data, Evaluate, Recipe, Score, Settings, Stage
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Places at the top of a recipe that a stage's name would hide, and the base's own name.
@@ -68,6 +68,10 @@ def _stage(stage: Stage, reading: Reading) -> None:
         value = getattr(stage, field.name)
         if isinstance(value, dict):
             _settings(stage.kind, field.name, value, stage.name, reading)
+        elif isinstance(value, Combine):
+            for inner in fields(value):
+                path = f"{stage.name}.{field.name}.{inner.name}"
+                _range(inner.name, getattr(value, inner.name), path, reading)
         else:
             _range(field.name, value, f"{stage.name}.{field.name}", reading)
     if isinstance(stage, Evaluate):
