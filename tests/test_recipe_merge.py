@@ -8,7 +8,7 @@ from finetune.chain.keys import keys
 from finetune.recipe import load
 
 A = "sft: {name: a, data: %s, lora: {}}"
-B = "sft: {name: b, data: %s, lora: {}, from: base}"
+B = "sft: {name: b, data: %s, lora: {r: 16}, from: base}"
 
 
 def recipe(folder, *rows, write=False):
@@ -70,7 +70,7 @@ def keyed(folder, *rows):
 def test_the_key_of_a_combination_knows_each_adapter_and_its_place(tmp_path):
     first = keyed(tmp_path, A, B, combine("adapters: [a, b]"))
     other = keyed(tmp_path, A, B, combine("adapters: [b, a]"))
-    changed = keyed(tmp_path, A, B.replace("lora: {}", "lora: {r: 4}"), combine("adapters: [a, b]"))
+    changed = keyed(tmp_path, A, B.replace("r: 16", "r: 4"), combine("adapters: [a, b]"))
     assert len({each["merge"].key for each in (first, other, changed)}) == 3
 
 

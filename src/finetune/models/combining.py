@@ -23,7 +23,7 @@ def combine(settings: Combine, refs: Mapping[str, ModelRef], folder: Path, seed:
     Raises:
         FinetuneError: the adapters stand on different bases, or PEFT cannot combine them.
     """
-    (first, ref), *others = refs.items()
+    first, ref = next(iter(refs.items()))
     for name, each in refs.items():
         if (each.base, each.adapters[:-1]) != (ref.base, ref.adapters[:-1]):
             raise FinetuneError(
