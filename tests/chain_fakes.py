@@ -10,7 +10,8 @@ from pathlib import Path
 
 from finetune.errors import DataError, FinetuneError
 from finetune.job import ModelRef, Result
-from finetune.recipe.types import Base, Data, Dpo, Evaluate, Merge, Recipe, Score, Sft
+from finetune.recipe.types import Base, Candidate, Data, Dpo, Evaluate, Merge, Recipe, Score, Sft
+from finetune.scoring.files import COMPARISON, write_object
 
 STEPS = 5
 
@@ -25,8 +26,9 @@ def run(stage, job):
     act(settings.get("act", ""), job)
     start = value_of(job.model)
     if isinstance(stage, Evaluate):
-        scores = {name: {"loss loss": number(value_of(job.models[name]))} for name in job.models}
-        return Result(scores=scores)
+        losses = {name: number(value_of(job.models[name])) for name in job.models}
+        write_object(job.out / COMPARISON, {"loss": compared(losses)})
+        return Result(scores={name: {"loss loss": loss} for name, loss in losses.items()})
     value = train(start, stage, job, settings.get("pause", 0.0), settings.get("steps", STEPS))
     folder = job.out / "model"
     folder.mkdir(exist_ok=True)
@@ -35,6 +37,14 @@ def run(stage, job):
     if isinstance(stage, Merge):
         return Result(model=ModelRef(base=Base(model=str(folder))), facts={"value": value})
     return Result(model=replace(job.model, adapters=(folder,)), facts={"value": value})
+
+
+def compared(losses):
+    """A comparison of one metric, as an evaluation leaves it."""
+    models = {name: {"loss": {"mean": x, "low": x, "high": x}} for name, x in losses.items()}
+    metrics = [{"name": "loss", "better": "lower", "unit": "nats"}]
+    part = {"metrics": metrics, "rows": 1, "against": next(iter(models)), "models": models}
+    return {**part, "pairs": {}, "baselines": []}
 
 
 def train(value, stage, job, pause, steps):
@@ -117,7 +127,8 @@ def recipe(folder, **changes):
         if not (folder / name).exists():
             (folder / name).write_text('{"a": 1}\n')
     test = Data(path=str(folder / "train.jsonl"))
-    models = changes.pop("models", ("base", "sft", "dpo"))
+    names = changes.pop("models", ("base", "sft", "dpo"))
+    models = tuple(Candidate(name=name) for name in names)
     stages = (
         Sft(name="sft", data=Data(path=str(folder / "train.jsonl")), train=changes.pop("sft", {})),
         Dpo(name="dpo", data=Data(path=str(folder / "pairs.jsonl")), train=changes.pop("dpo", {})),

@@ -66,7 +66,7 @@ def test_every_command_has_help_with_examples(name, capsys):
         ("rnu", "did you mean 'run'?"),
         ("shwo", "did you mean 'show'?"),
         ("my.yaml", "did you mean 'finetune run my.yaml'?"),
-        ("xyz", "there are run, plan, check, show, schema"),
+        ("xyz", "there are run, plan, check, show, score, schema"),
     ],
 )
 def test_a_mistyped_command_gets_the_right_one(word, hint, capsys):
@@ -85,7 +85,7 @@ def test_the_table_goes_to_standard_output_and_messages_do_not(given, capsys):
     out, err = capsys.readouterr()
     assert "sft: done in" in err
     assert "done in" not in out
-    assert out.index("loss    loss") < out.index("what it says of itself") < out.index("next")
+    assert out.index("loss (1)") < out.index("what it says of itself") < out.index("next")
 
 
 def test_changed_keys_may_stand_on_both_sides_of_an_option(given, capsys):

@@ -7,9 +7,10 @@ import pytest
 from chain_fakes import recipe
 
 from finetune.chain.run import run
-from finetune.recipe.types import Evaluate, Score
 from finetune.report import table
 from finetune.report.layout import WIDTH, columns, number
+from finetune.report.compared import LEGEND, scores
+from finetune.scoring.files import COMPARISON, write_object
 
 
 @pytest.fixture
@@ -18,58 +19,72 @@ def outcome(tmp_path, monkeypatch):
     return run(recipe(tmp_path))
 
 
-def scored(outcome, scores, *tasks):
-    """The outcome with other scores."""
-    steps = [
-        replace(step, stage=replace(step.stage, tasks=tasks))
-        if isinstance(step.stage, Evaluate)
-        else step
-        for step in outcome.plan.steps
-    ]
-    records = dict(outcome.records)
-    records["evaluate"] = replace(records["evaluate"], scores=scores)
-    return replace(outcome, plan=replace(outcome.plan, steps=tuple(steps)), records=records)
-
-
-def test_models_are_rows_and_metrics_columns_and_the_best_is_marked(outcome):
-    scores = {
-        "base": {"samsum rouge1": 20.0, "samsum empty": 1.0, "samsum length": 30.0},
-        "sft": {"samsum rouge1": 41.126, "samsum empty": 0.0, "samsum length": 12.0},
+def part(models, metrics, **more):
+    """One task of a comparison; `models` is {model: {metric: (mean, half width)}}."""
+    ends = {
+        model: {
+            name: {"mean": mean, "low": mean - half, "high": mean + half}
+            for name, (mean, half) in numbers.items()
+        }
+        for model, numbers in models.items()
     }
-    text = table.closing(scored(outcome, scores, Score(task="samsum")))
-    assert text.splitlines()[:4] == [
-        "samsum  rouge1   empty  length",
-        "base    20.00   1.000   30.00",
-        "sft     41.13*  0.000*  12.00",
-        "* best of the column",
+    rows = [{"name": name, "better": better, "unit": "%"} for name, better in metrics.items()]
+    empty = {"rows": 9, "against": next(iter(models)), "pairs": {}, "baselines": []}
+    return {**empty, "metrics": rows, "models": ends, **more}
+
+
+def test_models_are_rows_and_metrics_columns_and_the_best_is_marked():
+    models = {
+        "base": {"rouge1": (20.0, 1.25), "empty": (1.0, 0.5), "length": (30.0, 2.0)},
+        "sft": {"rouge1": (41.126, 1.0), "empty": (0.0, 0.0), "length": (12.0, 1.0)},
+    }
+    metrics = {"rouge1": "higher", "empty": "lower", "length": "neither"}
+    assert scores({"samsum": part(models, metrics)}).splitlines() == [
+        "samsum (9)        rouge1        empty       length",
+        "base         20.00 ±1.2   1.000 ±0.50   30.00 ±2.0",
+        "sft         41.13 ±1.0*     0.000 ±0*   12.00 ±1.0",
+        "",
+        LEGEND,
     ]
 
 
-def test_a_tie_and_a_metric_without_direction_are_not_marked(outcome):
-    scores = {
-        "base": {"loss loss": 1.5, "loss other": 1.0},
-        "sft": {"loss loss": 1.5, "loss other": 2.0},
+def test_a_tie_and_a_metric_without_direction_are_not_marked():
+    models = {"base": {"a": (1.5, 0), "b": (1, 0)}, "sft": {"a": (1.5, 0), "b": (2, 0)}}
+    text = scores({"loss": part(models, {"a": "lower", "b": "neither"})})
+    assert "*" not in text.removesuffix(LEGEND)
+
+
+def test_a_metric_that_a_model_does_not_have_leaves_a_dash():
+    models = {"base": {"a": (1, 0), "b": (2, 0)}, "sft": {"a": (1, 0)}}
+    lines = scores({"t": part(models, {"a": "lower", "b": "higher"})}).splitlines()
+    assert lines[2].split()[-1] == "-"
+
+
+def test_the_headline_metric_is_compared_row_by_row():
+    pair = {"difference": 2.5, "low": -0.5, "high": 5.5, "p": 0.0713, "wins": 5, "ties": 1}
+    models = {"base": {"a": (1, 0)}, "sft": {"a": (3.5, 0)}}
+    more = {"pairs": {"sft": {"a": {**pair, "losses": 3}}}}
+    lines = scores({"t": part(models, {"a": "higher"}, **more)}).splitlines()
+    assert (
+        " ".join(lines[-4].split()) == "a against base difference 95% interval p wins ties losses"
+    )
+    assert " ".join(lines[-3].split()) == "sft +2.500 -0.500 to +5.500 0.0713 5 1 3"
+
+
+def test_many_metrics_stand_in_tables_no_wider_than_the_terminal():
+    names = [f"metric{n}" for n in range(20)]
+    models = {
+        model: dict.fromkeys(names, (12.345, 1.234)) for model in ("base", "sft", "longest-3")
     }
-    text = table.closing(scored(outcome, scores, Score(task="loss")))
-    assert "*" not in text
+    text = scores({"samsum": part(models, dict.fromkeys(names, "higher"))})
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert all(name in text for name in names)
 
 
-def test_lower_is_better_for_a_loss_under_any_name(outcome):
-    scores = {"base": {"held out loss": 1.5}, "sft": {"held out loss": 1.2}}
-    text = table.closing(scored(outcome, scores, Score(task="loss", name="held out")))
-    assert "1.200*" in text
-
-
-def test_confidence_stands_beside_its_metric(outcome):
-    scores = {"base": {"samsum rouge1": 20.0, "samsum rouge1 ±": 1.25}}
-    text = table.closing(scored(outcome, scores, Score(task="samsum")))
-    assert "20.00 ± 1.250" in text
-
-
-def test_two_tasks_stand_one_below_the_other(outcome):
-    scores = {"base": {"samsum rouge1": 20.0, "loss loss": 2.0}}
-    text = table.closing(scored(outcome, scores, Score(task="samsum"), Score(task="loss")))
-    assert text.index("samsum  rouge1") < text.index("loss    loss")
+def test_a_finished_evaluation_stands_in_the_closing_table(outcome):
+    found = {"samsum": part({"base": {"rouge1": (20.0, 1.0)}}, {"rouge1": "higher"})}
+    write_object(outcome.records["evaluate"].folder / COMPARISON, found)
+    assert table.closing(outcome).startswith("samsum (9)")
 
 
 def test_warnings_and_other_library_versions_are_shown_again(outcome):

@@ -41,6 +41,17 @@ def failed(plan: Plan, index: int, reply: Reply) -> Exception:
     return ToldError()
 
 
+def required(plan: Plan, step: Step, failed: list[str]) -> FinetuneError:
+    """The error of an evaluation that does not reach what its stage requires."""
+    name = step.stage.name
+    safe = _safe(plan, plan.steps.index(step) + 1)
+    return FinetuneError(
+        f"{name} stopped the chain: {'; '.join(failed)}",
+        remedy=f"`finetune show RECIPE` has all scores. Change what is before {name!r}, or "
+        f"{name}.require, which runs nothing again.\n  {safe}",
+    )
+
+
 def extended(error: FinetuneError, line: str) -> FinetuneError:
     """The error with one more line below its remedy."""
     remedy = "\n  ".join(filter(None, [error.remedy, line]))

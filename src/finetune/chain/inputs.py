@@ -10,7 +10,9 @@ from finetune.chain.weights import check_weights
 from finetune.data.locate import Source, locate
 from finetune.embedded import BASES, base_folder
 from finetune.errors import FinetuneError
-from finetune.recipe.types import Base, Data, Evaluate, Recipe, Score, Stage
+from finetune.recipe.types import Base, Candidate, Data, Evaluate, Recipe, Score, Stage
+from finetune.scoring import gates
+from finetune.tasks import TASKS, chosen_metrics
 
 # What of a base's folder decides results; `original/` weights, papers and pictures do not.
 PARTS = {".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".py", ".tiktoken"}
@@ -37,6 +39,13 @@ def base_path(base: Base) -> Path | None:
             remedy="Give the folder that `save_pretrained` wrote, or a hub id.",
         )
     return folder
+
+
+def adapter_path(model: Candidate) -> Path | None:
+    """Folder of a model to score that is an adapter on the recipe's base."""
+    folder = Path(model.model or "").expanduser()
+    has = model.model and (folder / "adapter_config.json").is_file()
+    return folder.resolve() if has and not (folder / "config.json").is_file() else None
 
 
 def base_files(folder: Path) -> list[Path]:
@@ -69,11 +78,34 @@ def problems(recipe: Recipe) -> list[FinetuneError]:
     except FinetuneError as error:
         found.append(error)
     for stage in recipe.stages:
-        try:
-            list(sources(stage))
-        except FinetuneError as error:
-            found.append(placed(error, stage.name))
+        for look in (lambda stage: list(sources(stage)), _check_models, _check_scores):
+            try:
+                look(stage)
+            except FinetuneError as error:
+                found.append(placed(error, stage.name))
     return found
+
+
+def _check_models(stage: Stage) -> None:
+    """Models from outside are there and whole."""
+    for model in getattr(stage, "models", ()):
+        if model.model is None or adapter_path(model):
+            continue
+        try:
+            if folder := base_path(model.base()):
+                check_weights(folder, f"models: {model.model}")
+        except FinetuneError as error:
+            where = error.where.replace("base.model", "models")
+            raise FinetuneError(error.what, where=where, remedy=error.remedy) from error
+
+
+def _check_scores(stage: Stage) -> None:
+    """Metrics that a recipe names are there, those of its gates included."""
+    if isinstance(stage, Evaluate):
+        for score in stage.tasks:
+            for name in score.metrics:
+                chosen_metrics.check(name)
+        gates.check_metrics(stage)
 
 
 def placed(error: FinetuneError, stage: str) -> FinetuneError:
@@ -91,9 +123,9 @@ def together(found: list[FinetuneError], when: str) -> FinetuneError:
 
 
 def _test_split(score: Score) -> Data | None:
-    """A task's own rows; the loss and preference scores have none and name theirs."""
-    if score.task in {"samsum", "text_to_sql"}:
-        return Data(task=score.task, split="test")
+    """A task's own rows; the other scores have none and name theirs."""
+    if score.task in TASKS:
+        return Data(task=score.task, split="test")  # type: ignore[arg-type]
     return None
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from finetune import stages
 from finetune.chain import group, room
-from finetune.chain.inputs import placed
-from finetune.chain.links import BASE, makes_model, parent, scored
+from finetune.chain.inputs import adapter_path, placed
+from finetune.chain.links import BASE, makes_model, parent, scored_models
 from finetune.chain.plan import Plan, Step
 from finetune.chain.provenance import device, peak_memory
 from finetune.embedded import BASES
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
-from finetune.recipe.types import Base, Evaluate
+from finetune.recipe.types import Base, Candidate, Evaluate, Recipe
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,10 @@ def job(plan: Plan, index: int) -> Job:
         if makes_model(before.stage):
             models[before.stage.name] = _model(plan, before) or _stand_in(recipe.base)
     if isinstance(step.stage, Evaluate):
-        models = {name: models[name] for name in scored(recipe, step.stage)}
+        models = {
+            each.name: _outside(recipe, each) if each.model else models[each.name]
+            for each in scored_models(recipe, step.stage)
+        }
         start = next(iter(models))
     else:
         before_it = parent(recipe, step.stage)
@@ -110,6 +113,13 @@ def job(plan: Plan, index: int) -> Job:
         model=models[start],
         models=models,
     )
+
+
+def _outside(recipe: Recipe, model: Candidate) -> ModelRef:
+    """A model that no stage made: a whole one, or an adapter on the recipe's base."""
+    if adapter := adapter_path(model):
+        return ModelRef(base=recipe.base, adapter=adapter)
+    return ModelRef(base=model.base())
 
 
 def _stand_in(base: Base) -> ModelRef:

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetune.chain.fingerprint import Fingerprints
-from finetune.chain.inputs import base_files, base_path, sources
-from finetune.chain.links import BASE, combined, parent, scored
-from finetune.recipe.types import Evaluate, Merge, Recipe, Stage
-from finetune.tasks import TASKS
+from finetune.chain.inputs import adapter_path, base_files, base_path, sources
+from finetune.chain.links import BASE, combined, parent, scored_models
+from finetune.recipe.types import Base, Candidate, Evaluate, Merge, Recipe, Stage
+from finetune.tasks import chosen_metrics, scored
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def keys(recipe: Recipe, prints: Fingerprints) -> dict[str, Keyed]:
                 "data": _data(stage, prints),
                 "tasks": _task_versions(stage),
                 **_settings(stage),
-                **_parents(recipe, stage, made),
+                **_parents(recipe, stage, made, prints),
             }
         )
         made[stage.name] = Keyed(digest(ingredients), ingredients)
@@ -71,8 +71,9 @@ def plain(value: Any) -> Any:
 
 def _settings(stage: Stage) -> dict[str, Any]:
     settings = asdict(stage)
-    for by_key in ("name", "from_", "models"):
-        settings.pop(by_key, None)
+    # The others have keys of their own; `require` judges a result and changes none.
+    for other in ("name", "from_", "models", "require"):
+        settings.pop(other, None)
     if settings.get("combine"):
         settings["combine"].pop("adapters")
     for data in [settings.get("data"), *(task["data"] for task in settings.get("tasks", ()))]:
@@ -81,25 +82,42 @@ def _settings(stage: Stage) -> dict[str, Any]:
     return {"settings": settings}
 
 
-def _parents(recipe: Recipe, stage: Stage, made: dict[str, Keyed]) -> dict[str, Any]:
+def _parents(
+    recipe: Recipe, stage: Stage, made: dict[str, Keyed], prints: Fingerprints
+) -> dict[str, Any]:
     if isinstance(stage, Evaluate):
         # The names too: they head the rows of the scores.
-        names = scored(recipe, stage)
-        return {"models": [[name, "" if name == BASE else made[name].key] for name in names]}
+        models = scored_models(recipe, stage)
+        return {"models": [[each.name, _scored(each, made, prints)] for each in models]}
     if isinstance(stage, Merge) and stage.combine:
         return {"adapters": [made[each.name].key for each in combined(recipe, stage)]}
     before = parent(recipe, stage)
     return {"from": made[before.name].key if before else None}
 
 
+def _scored(model: Candidate, made: dict[str, Keyed], prints: Fingerprints) -> str:
+    """The key of a model to score: of its stage, or of the content that comes from outside."""
+    if model.model is None:
+        return "" if model.name == BASE else made[model.name].key
+    if folder := adapter_path(model):
+        return digest({file.name: prints.of(file) for file in base_files(folder)})
+    return digest(plain(_content(model.base(), prints)))
+
+
 def _base(recipe: Recipe, prints: Fingerprints) -> dict[str, Any]:
-    base = asdict(recipe.base)
-    if folder := base_path(recipe.base):
-        base["model"] = None
-        base["files"] = {file.name: prints.of(file) for file in base_files(folder)}
+    base = _content(recipe.base, prints)
     if recipe.base.tokenizer and recipe.stages:
         base["tokenizer_data"] = _data(recipe.stages[0], prints)
     return base
+
+
+def _content(base: Base, prints: Fingerprints) -> dict[str, Any]:
+    """A base by what it holds, wherever it lies."""
+    content = asdict(base)
+    if folder := base_path(base):
+        content["model"] = None
+        content["files"] = {file.name: prints.of(file) for file in base_files(folder)}
+    return content
 
 
 def _task_versions(stage: Stage) -> dict[str, int]:
@@ -107,9 +125,10 @@ def _task_versions(stage: Stage) -> dict[str, int]:
     names: set[str] = set()
     if isinstance(stage, Evaluate):
         names = {score.task for score in stage.tasks}
-    elif data := getattr(stage, "data", None):
+    elif (data := getattr(stage, "data", None)) and data.task:
         names = {data.task}
-    return {name: TASKS[name].version for name in sorted(names & TASKS.keys())}
+    found = {name: scored.version(name) for name in sorted(names)}
+    return {name: version for name, version in found.items() if version is not None}
 
 
 def _data(stage: Stage, prints: Fingerprints) -> dict[str, str]:
@@ -123,4 +142,8 @@ def _data(stage: Stage, prints: Fingerprints) -> dict[str, str]:
                 file.relative_to(source.files[0].parent) if file in source.beside else file.name
             )
             content[f"{before}{within}"] = prints.of(file)
+    for score in getattr(stage, "tasks", ()):
+        for name in score.metrics:
+            for file in chosen_metrics.files(name):
+                content[f"{score.name}/{file.parent.name}/{file.name}"] = prints.of(file)
     return content

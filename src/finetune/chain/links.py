@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune.recipe.types import Evaluate, Merge, Recipe, Stage
+from finetune.recipe.types import Candidate, Evaluate, Merge, Recipe, Stage
 
 BASE = "base"
 
@@ -22,10 +22,11 @@ def parent(recipe: Recipe, stage: Stage) -> Stage | None:
     return next((each for each in before if each.name == stage.from_), None)
 
 
-def scored(recipe: Recipe, stage: Evaluate) -> tuple[str, ...]:
-    """Names of the models that `stage` scores, in order; by default all that have weights."""
+def scored_models(recipe: Recipe, stage: Evaluate) -> tuple[Candidate, ...]:
+    """The models that `stage` scores, in order; by default all that have weights."""
     base = (BASE,) if recipe.base.model else ()
-    return stage.models or (*base, *(each.name for each in _models_before(recipe, stage)))
+    names = (*base, *(each.name for each in _models_before(recipe, stage)))
+    return stage.models or tuple(Candidate(name=name) for name in names)
 
 
 def combined(recipe: Recipe, stage: Merge) -> tuple[Stage, ...]:
@@ -38,7 +39,7 @@ def combined(recipe: Recipe, stage: Merge) -> tuple[Stage, ...]:
 def needed(recipe: Recipe, stage: Stage) -> tuple[Stage, ...]:
     """Stages whose results `stage` reads."""
     if isinstance(stage, Evaluate):
-        names = scored(recipe, stage)
+        names = {each.name for each in scored_models(recipe, stage) if each.model is None}
         return tuple(each for each in _models_before(recipe, stage) if each.name in names)
     if isinstance(stage, Merge) and stage.combine:
         return combined(recipe, stage)

@@ -22,7 +22,9 @@ from finetune.chain.lock import lock
 from finetune.chain.plan import Plan, Step, make, store_of
 from finetune.chain.record import Record
 from finetune.chain.stops import TerminatedRun
-from finetune.recipe.types import Recipe
+from finetune.recipe.types import Evaluate, Recipe
+from finetune.scoring import gates
+from finetune.scoring.files import comparison
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,17 @@ def run(recipe: Recipe) -> Outcome:
     prints = Fingerprints(store_of(recipe).fingerprints)
     plan = make(recipe, prints)
     if plan.done:
-        return outcome(plan)
+        return _judged(outcome(plan), len(plan.steps))
     with _terminable(), lock(plan.store.folder) if ranks.is_main() else nullcontext():
         if ranks.is_main():
             plan = make(recipe, prints)  # the run that held the lock before may have done it all
         console.say(str(plan))
         _prepare(plan)
-        ran = tuple(_run_step(plan, index) for index in _open(plan))
-        return outcome(plan, ran)
+        ran: list[str] = []
+        for index in _open(plan):
+            _judged(outcome(plan), index)
+            ran.append(_run_step(plan, index))
+        return _judged(outcome(plan, tuple(ran)), len(plan.steps))
 
 
 def outcome(plan: Plan, ran: tuple[str, ...] = ()) -> Outcome:
@@ -62,6 +67,17 @@ def outcome(plan: Plan, ran: tuple[str, ...] = ()) -> Outcome:
         if found:
             records[step.stage.name] = found
     return Outcome(plan, ran, records)
+
+
+def _judged(found: Outcome, before: int) -> Outcome:
+    """The outcome, if every evaluation before the step of this index has what it requires."""
+    for step in found.plan.steps[:before]:
+        record = found.records.get(step.stage.name)
+        if not ranks.is_main() or not isinstance(step.stage, Evaluate) or record is None:
+            continue
+        if failed := gates.failures(step.stage, comparison(record.folder)):
+            raise ending.required(found.plan, step, failed)
+    return found
 
 
 def _open(plan: Plan) -> list[int]:

@@ -12,6 +12,7 @@ from finetune.chain import record as records
 from finetune.chain.files import flush_folder
 from finetune.chain.mishap import folder_errors
 from finetune.chain.record import DamagedRecordError, Record
+from finetune.recipe.types import Evaluate
 
 # What the trainers leave in a checkpoint, the mark after everything else.
 TRAINER_STATE = "trainer_state.json"
@@ -57,6 +58,11 @@ class Store:
         """The latest record of a stage of this name, whatever its key."""
         named = [each for each in self._all() if each.name == name]
         return max(named, key=lambda each: str(each.made.get("finished", "")), default=None)
+
+    def evaluations(self) -> dict[str, Record]:
+        """The latest finished evaluation of each name."""
+        names = dict.fromkeys(each.name for each in self._all() if each.kind == Evaluate.kind)
+        return {name: found for name in names if (found := self.newest(name))}
 
     def begin(self, name: str, key: str) -> Path:
         """Make ready the folder that a stage works in; what is in it from before stays."""

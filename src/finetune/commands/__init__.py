@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune.commands import check, plan, run, schema, show
+from finetune.commands import check, plan, run, schema, score, show
 from finetune.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -10,5 +10,6 @@ COMMANDS: tuple[Command, ...] = (
     plan.COMMAND,
     check.COMMAND,
     show.COMMAND,
+    score.COMMAND,
     schema.COMMAND,
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-MODULES = ("rouge", "extractiveness", "sql_execution")
+MODULES = ("rouge", "extractiveness", "exact_match", "lengths", "sql_execution")
 
 
 def module_path(name: str) -> str:

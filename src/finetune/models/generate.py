@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,15 @@ from transformers import GenerationConfig
 from finetune.data.tokens import stop_ids
 from finetune.models.batches import batches_by_length
 from finetune.recipe.types import Settings
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote: text, number of tokens, and whether it ended the text by itself."""
+
+    text: str
+    tokens: int = 0
+    stopped: bool = False
 
 
 def generation_config(tokenizer: Any, settings: Settings) -> GenerationConfig:
@@ -32,24 +42,30 @@ def generate(
     settings: Settings,
     batch_size: int,
     title: str,
-) -> list[str]:
-    """The text after each prompt (token ids), end tokens removed; order as given."""
+) -> list[Answer]:
+    """The answer to each prompt (token ids), end tokens removed; order as given."""
     config = generation_config(tokenizer, settings)
     model.generation_config = config
-    answers = [""] * len(prompts)
+    answers = [Answer("")] * len(prompts)
     with tqdm(total=len(prompts), desc=title, unit="row", disable=None, leave=False) as bar:
         for rows in batches_by_length([len(prompt) for prompt in prompts], batch_size):
             batch = left_padded([prompts[row] for row in rows], tokenizer.pad_token_id)
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
             with torch.inference_mode():
                 out = model.generate(**batch, generation_config=config)
-            texts = tokenizer.batch_decode(
-                out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
-            )
-            for row, text in zip(rows, texts, strict=True):
-                answers[row] = text.strip()
+            written = out[:, batch["input_ids"].shape[1] :].tolist()
+            for row, ids in zip(rows, written, strict=True):
+                answers[row] = _answer(tokenizer, ids, config.eos_token_id)
             bar.update(len(rows))
     return answers
+
+
+def _answer(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> Answer:
+    """Tokens up to the first that ends an answer; what follows it is padding."""
+    end = next((at for at, token in enumerate(ids) if token in stops), None)
+    own = ids if end is None else ids[: end + 1]
+    text = tokenizer.decode(own, skip_special_tokens=True).strip()
+    return Answer(text, len(own), end is not None)
 
 
 def left_padded(rows: Sequence[list[int]], pad: int) -> dict[str, torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,19 +10,7 @@ from tqdm.auto import tqdm
 
 from finetune.data.tokens import IGNORED, Encoded
 from finetune.models.batches import batches_by_length
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """Log-probability (nats) of a row's learnt tokens, and how many they are."""
-
-    logprob: float
-    tokens: int
-
-    @property
-    def per_token(self) -> float:
-        """Mean log-probability of a token."""
-        return self.logprob / max(self.tokens, 1)
+from finetune.tasks.likely import Likelihood
 
 
 def likelihoods(
@@ -45,15 +32,35 @@ def _of_batch(model: Any, rows: Sequence[Encoded]) -> list[Likelihood]:
     ids, mask, labels = (tensor.to(model.device) for tensor in _right_padded(rows))
     with torch.inference_mode():
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return [_of_row(*row) for row in zip(logits, labels, strict=True)]
+
+
+def _of_row(logits: torch.Tensor, labels: torch.Tensor) -> Likelihood:
+    """One row at a time: the logits of a whole batch in float32 would fill a GPU."""
+    learnt = labels[1:] != IGNORED
     losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2),
-        labels[:, 1:],
-        ignore_index=IGNORED,
-        reduction="none",
+        logits[:-1][learnt].float(), labels[1:][learnt], reduction="none"
     )
-    counts = (labels[:, 1:] != IGNORED).sum(dim=1).tolist()
-    sums = losses.sum(dim=1, dtype=torch.float64).tolist()
-    return [Likelihood(-total, count) for total, count in zip(sums, counts, strict=True)]
+    return Likelihood(-losses.sum(dtype=torch.float64).item(), int(learnt.sum()))
+
+
+def windows(ids: Sequence[int], prefix: int, max_length: int, stride: int) -> list[Encoded]:
+    """A text as windows of at most `max_length` tokens, in which every token counts exactly once.
+
+    The text begins after the token `prefix`, so that its first token can be predicted too. Each
+    window starts `stride` tokens after the one before and counts what that one has not seen: from
+    the second window on a token has at least `max_length - stride` tokens before it.
+    """
+    whole = [prefix, *ids]
+    found, counted = [], 1
+    for start in range(0, len(whole), stride):
+        window = whole[start : start + max_length]
+        labels = [IGNORED] * (counted - start) + whole[counted : start + max_length]
+        found.append(Encoded(window, labels))
+        counted = start + len(window)
+        if counted == len(whole):
+            break
+    return found
 
 
 def _right_padded(rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from finetune.recipe import gates
 from finetune.recipe.problems import near
 from finetune.recipe.read import Reading
 from finetune.recipe.types import (
@@ -156,19 +157,29 @@ def _all_weights(stage: Stage, before: Made, reading: Reading) -> Made:
 
 def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: Reading) -> None:
     known = [name for name in made if name != BASE or recipe.base.config is None]
-    for number, name in enumerate(stage.models or (), start=1):
-        path = f"{stage.name}.models[{number}]"
-        if name not in known:
-            _no_model(name, known, path, reading)
-        elif name in stage.models[: number - 1]:
+    names = [model.name for model in stage.models or ()]
+    for number, model in enumerate(stage.models or (), start=1):
+        path, name = f"{stage.name}.models[{number}]", model.name
+        if name in names[: number - 1]:
             reading.refuse_at(path, f"'{name}' stands there twice")
+        elif model.model is None and name not in known:
+            _no_model(name, known, path, reading)
+        elif model.model is not None and name in {BASE, *(name for name, _ in reading.chain)}:
+            reading.refuse_at(path, f"'{name}' is taken by this recipe; choose another `name`")
     if not known and not reading.problems.touch("base"):
         reading.refuse_at(stage.name, "there is no model to score yet: put it after a stage")
-    models = stage.models or known
+    models = names or known
     for number, score in enumerate(stage.tasks or (), start=1):
         if score.reference is not None and score.reference not in models:
             path = f"{stage.name}.tasks[{number}].reference"
             _no_model(score.reference, list(models), path, reading)
+    for name, rule in (stage.require or {}).items():
+        path = f"{stage.name}.require.{name}"
+        if reading.problems.touch(path):
+            continue
+        against = gates.parse(name, rule, ()).against
+        if against and against not in {*models, *gates.BASELINES}:
+            _no_model(against, list(models), path, reading)
 
 
 def _combined(stage: Merge, settings: Combine, made: Mapping[str, Made], reading: Reading) -> None:

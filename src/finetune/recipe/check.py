@@ -10,15 +10,39 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+from finetune.recipe import gates
 from finetune.recipe.chain_check import check_chain
 from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
+from finetune.recipe.problems import near
 from finetune.recipe.read import Reading
-from finetune.recipe.types import Base, Combine, Data, Evaluate, Recipe, Score, Settings, Stage
+from finetune.recipe.types import (
+    SCORED,
+    Base,
+    Combine,
+    Data,
+    Evaluate,
+    Recipe,
+    Score,
+    Settings,
+    Stage,
+)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Places at the top of a recipe that a stage's name would hide, and the base's own name.
 TAKEN = {*(field.name for field in fields(Recipe)), "extends", "launch"}
+
+HARNESS = "lm-evaluation-harness"
+LIKELY = {"loss", "perplexity", "preference"}
+# Keys of a score that only some tasks read.
+OF_TASK: dict[str, tuple[str, ...]] = {
+    "reference": ("preference",),
+    "metrics": ("generic",),
+    "max_length": ("perplexity",),
+    "stride": ("perplexity",),
+    "include_path": (HARNESS,),
+    "num_fewshot": (HARNESS,),
+}
 
 
 def check(recipe: Recipe, reading: Reading) -> None:
@@ -76,6 +100,7 @@ def _stage(stage: Stage, reading: Reading) -> None:
             _range(field.name, value, f"{stage.name}.{field.name}", reading)
     if isinstance(stage, Evaluate):
         _scores(stage, reading)
+        _require(stage, reading)
     tokens = f"{stage.name}.batch_tokens"
     if getattr(stage, "batch_tokens", None) and f"{stage.name}.batch_size" in reading.places:
         reading.refuse_at(tokens, "`batch_size` counts a step in rows already; keep one of the two")
@@ -129,7 +154,8 @@ def _scores(stage: Evaluate, reading: Reading) -> None:
         reading.refuse_at(f"{stage.name}.tasks", "name one task or more, or remove the stage")
     for number, score in enumerate(stage.tasks or (), start=1):
         path = f"{stage.name}.tasks[{number}]"
-        _range("rows", score.rows, f"{path}.rows", reading)
+        for key in ("rows", "max_length", "stride", "num_fewshot"):
+            _range(key, getattr(score, key), f"{path}.{key}", reading)
         _score(score, path, reading)
         if score.name in seen:
             reading.refuse_at(path, f"a score named {score.name!r} stands above; give it a `name`")
@@ -138,11 +164,43 @@ def _scores(stage: Evaluate, reading: Reading) -> None:
 
 
 def _score(score: Score, path: str, reading: Reading) -> None:
-    written = score.task not in {"loss", "preference", None}
-    if not written and score.data is None and not reading.problems.touch(path):
+    if isinstance(score.task, str) and score.task not in SCORED:
+        _foreign(score, path, reading)
+    likely = score.task in LIKELY
+    needs = likely or score.task == "generic"
+    if needs and score.data is None and not reading.problems.touch(path):
         reading.refuse_at(path, f"the task {score.task!r} needs `data`")
-    if score.reference is not None and score.task != "preference":
-        reading.refuse_at(f"{path}.reference", "is read only with `task: preference`")
+    for field, tasks in OF_TASK.items():
+        if getattr(score, field) not in {None, ()} and not _takes(score.task, tasks):
+            reading.refuse_at(f"{path}.{field}", f"is read only with {_listed(tasks)}")
+    if score.stride and score.max_length and score.stride >= score.max_length:
+        reading.refuse_at(f"{path}.stride", "must be below `max_length`, or tokens would be lost")
     own = score.data.task if score.data else None
-    if written and own not in {None, score.task}:
+    if not likely and own not in {None, score.task}:
         reading.refuse_at(f"{path}.data", f"these are rows of {own!r}, not of {score.task!r}")
+
+
+def _takes(task: str | None, tasks: tuple[str, ...]) -> bool:
+    return task is None or task in tasks or (HARNESS in tasks and task not in SCORED)
+
+
+def _listed(tasks: tuple[str, ...]) -> str:
+    return " or ".join(HARNESS if each == HARNESS else f"`task: {each}`" for each in tasks)
+
+
+def _foreign(score: Score, path: str, reading: Reading) -> None:
+    """A name that is none of ours: a task of lm-evaluation-harness, or a slip."""
+    if (match := near(score.task, SCORED)) and score.include_path is None:
+        reading.refuse_at(f"{path}.task", f"no task {score.task!r}; did you mean '{match}'?")
+    if score.data is not None:
+        reading.refuse_at(f"{path}.data", f"{score.task!r}, a task of {HARNESS}, has its own rows")
+
+
+def _require(stage: Evaluate, reading: Reading) -> None:
+    """Gates that can be read; `check_chain` knows the models."""
+    tasks = tuple(score.name for score in stage.tasks or () if score.name)
+    for name, rule in (stage.require or {}).items():
+        try:
+            gates.parse(name, str(rule), tasks)
+        except ValueError as error:
+            reading.refuse_at(f"{stage.name}.require.{name}", str(error))

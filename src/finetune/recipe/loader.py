@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from finetune.embedded import BASES
 from finetune.recipe.check import check
 from finetune.recipe.fields import is_null
 from finetune.recipe.finding import missing, shipped
@@ -18,7 +19,7 @@ from finetune.recipe.places import Chain
 from finetune.recipe.problems import Problems, suggestion
 from finetune.recipe.read import Reading
 from finetune.recipe.tree import Block, Entry, Listing, Node, Place, Scalar, shown
-from finetune.recipe.types import STAGES, Base, Recipe, Score, Stage
+from finetune.recipe.types import STAGES, Base, Candidate, Recipe, Score, Stage
 
 
 def load(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -157,9 +158,20 @@ def _stage(node: StageNode, reading: Reading) -> Stage | None:
     stage: Stage = reading.block(STAGES[node.kind], settings, node.name, node.kind)
     for score in getattr(stage, "tasks", None) or ():
         _name(score)
+    for model in getattr(stage, "models", None) or ():
+        _place(model, reading)
     return stage
 
 
 def _name(score: Score) -> None:
     if not score.name:
         object.__setattr__(score, "name", score.task)
+
+
+def _place(model: Candidate, reading: Reading) -> None:
+    """A text alone that can be no stage's name is where a model lies; its last part is its name."""
+    text, stages = model.name, [name for name, _ in reading.chain]
+    alone = model.model is None and isinstance(text, str) and text not in stages
+    if alone and ("/" in text or text in BASES):
+        object.__setattr__(model, "model", text)
+        object.__setattr__(model, "name", Path(text).name)

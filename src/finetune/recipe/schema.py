@@ -103,6 +103,8 @@ def _property(field: dataclasses.Field[Any], hint: Any, stage_kind: str) -> Sche
         row = _settings(field.metadata["fills"][0], stage_kind)
     elif field.metadata.get("architecture"):
         row = _architectures()
+    elif names := field.metadata.get("known"):
+        row = {"anyOf": [{"enum": list(names)}, {"type": "string"}]}
     else:
         row = _annotated(hint, field.name)
     if field.default is None and row.get("type") == "object":

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 Settings = dict[str, Any]
@@ -105,15 +105,44 @@ class Dpo(Stage):
     train: Settings = field(default_factory=dict, metadata=fills("DPOConfig"))
 
 
+# Other names are tasks of lm-evaluation-harness.
+SCORED = ("samsum", "text_to_sql", "generic", "loss", "perplexity", "preference")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """One task to score models on; `name` heads its columns in the table."""
 
-    task: Literal["samsum", "text_to_sql", "loss", "preference"]
+    # one of finetune's own, or a task of lm-evaluation-harness
+    task: str = field(metadata={"known": SCORED})
     name: str = ""  # filled with the task's name when empty
     data: Data | None = None  # None: the task's own test split
     rows: int | None = None
     reference: str | None = None  # preference: the model that rewards are measured against
+    # generic: names of metrics, or folders of `evaluate` modules; empty: exact_match and rouge
+    metrics: tuple[str, ...] = ()
+    max_length: int | None = None  # perplexity: tokens a model sees at once; None: its context
+    stride: int | None = None  # perplexity: tokens between windows; None: half of max_length
+    include_path: str | None = None  # harness: a folder of task files of your own
+    num_fewshot: int | None = None  # harness: examples before each question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model to score: `base`, a stage by its name, or one from outside by `model`."""
+
+    name: str = field(metadata=ENVIRONMENT)  # heads its row in the table
+    # a built-in name, a folder of a model or of an adapter on the base, or a hub id
+    model: str | None = field(default=None, metadata=ENVIRONMENT)
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: Settings | None = field(default=None, metadata=fills("BitsAndBytesConfig"))
+    chat_template: Literal["mistral", "chatml", "plain"] | None = None
+
+    def base(self) -> Base:
+        """The model from outside, as a base."""
+        known = {each.name for each in fields(Base)}
+        return Base(**{key: value for key, value in vars(self).items() if key in known})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +150,14 @@ class Evaluate(Stage):
     """Scores of several models on the same rows."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     tasks: tuple[Score, ...]
-    models: tuple[str, ...] = ()  # `base` and stage names; empty: base and every stage before
+    models: tuple[Candidate, ...] = ()  # empty: base and every stage before
     generation: Settings = field(default_factory=dict, metadata=fills("GenerationConfig"))
     batch_size: int = 32
+    # {metric: ">= base + 5"} that the last of `models` must reach for the chain to go on
+    require: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

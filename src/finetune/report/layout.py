@@ -19,6 +19,14 @@ def number(value: Any) -> str:
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
+def spread(value: float) -> str:
+    """Half the width of an interval: two digits of it mean something."""
+    if not math.isfinite(value) or value <= 0:
+        return "0" if value == 0 else str(value)
+    decimals = max(0, 1 - math.floor(math.log10(value)))
+    return f"{value:.{decimals}f}" if decimals < 6 else f"{value:.1e}"
+
+
 def columns(rows: list[list[str]], *, right: bool) -> str:
     """Rows as aligned columns; numbers to the right, sentences to the left and wrapped."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]

@@ -13,16 +13,14 @@ from finetune.chain.record import Record
 from finetune.chain.run import Outcome
 from finetune.recipe.types import Evaluate
 from finetune.report.layout import columns, number
-from finetune.tasks import TASKS
+from finetune.report.compared import scores
+from finetune.scoring.files import comparison
 
-HALF_WIDTH = " ±"  # a metric of this ending is the confidence interval of the one without
 # The facts that a person looks at first; the others stand in `finetune show RECIPE STAGE`.
 MAIN_FACTS = (
     *("rows", "documents", "steps", "loss_first", "loss_last", "step_0_loss", "reward_accuracy"),
     *("onto", "dequantized_max_logit", "full_precision_max_logit"),
 )
-LOWER_IS_BETTER = {"loss", "perplexity"}
-HIGHER_IS_BETTER = {"preferred", "reward_accuracy"}
 
 
 def closing(outcome: Outcome) -> str:
@@ -36,69 +34,8 @@ def _scores(outcome: Outcome) -> str:
     for step in outcome.plan.steps:
         record = outcome.records.get(step.stage.name)
         if isinstance(step.stage, Evaluate) and record:
-            blocks += [
-                _block(score.name or score.task, score.task, record) for score in step.stage.tasks
-            ]
-    marked = any("*" in block for block in blocks)
-    return "\n\n".join(filter(None, blocks)) + ("\n* best of the column" if marked else "")
-
-
-def _block(title: str, task: str, record: Record) -> str:
-    """One task: a row for each model, a column for each metric."""
-    found = {
-        model: {
-            key.removeprefix(f"{title} "): value
-            for key, value in values.items()
-            if key.startswith(f"{title} ")
-        }
-        for model, values in record.scores.items()
-    }
-    metrics = [
-        name
-        for name in dict.fromkeys(name for values in found.values() for name in values)
-        if not name.endswith(HALF_WIDTH) and name not in _left_out(task)
-    ]
-    best = {metric: _best(task, metric, found) for metric in metrics}
-    rows = [
-        [model, *(_cell(values, metric, best[metric] == model) for metric in metrics)]
-        for model, values in found.items()
-    ]
-    return columns([[title, *metrics], *rows], right=True) if metrics else ""
-
-
-def _left_out(task: str) -> set[str]:
-    """Metrics that would make the table too wide to read."""
-    return (
-        {each.name for each in TASKS[task].metrics if not each.in_table} if task in TASKS else set()
-    )
-
-
-def _cell(values: dict[str, float], metric: str, best: bool) -> str:
-    if metric not in values:
-        return "- "
-    width = values.get(f"{metric}{HALF_WIDTH}")
-    around = f" ± {number(width)}" if width is not None else ""
-    return f"{number(values[metric])}{around}{'*' if best else ' '}"
-
-
-def _best(task: str, metric: str, found: dict[str, dict[str, float]]) -> str | None:
-    """The model that is alone ahead; None where no direction is better, or none is ahead."""
-    direction = _better(task, metric)
-    values = {model: each[metric] for model, each in found.items() if metric in each}
-    if direction is None or len(values) < 2:
-        return None
-    top = (max if direction == "higher" else min)(values.values())
-    ahead = [model for model, value in values.items() if number(value) == number(top)]
-    return ahead[0] if len(ahead) == 1 else None
-
-
-def _better(task: str, metric: str) -> str | None:
-    if task in TASKS:
-        found = {each.name: each.better for each in TASKS[task].metrics}.get(metric, "neither")
-        return None if found == "neither" else found
-    if metric in LOWER_IS_BETTER:
-        return "lower"
-    return "higher" if metric in HIGHER_IS_BETTER else None
+            blocks.append(scores(comparison(record.folder)))
+    return "\n\n".join(filter(None, blocks))
 
 
 def _stages(outcome: Outcome) -> str:

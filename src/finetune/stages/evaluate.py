@@ -1,4 +1,7 @@
-"""Scores of several models on the same rows: what the closing table is made of."""
+"""Scores of several models on the same rows: what the closing table is made of.
+
+First everything that needs a model goes to disk; scores follow from there (`finetune score`).
+"""
 
 from __future__ import annotations
 
@@ -7,44 +10,41 @@ from finetune.job import Job, Result
 from finetune.models.generate import generation_config
 from finetune.models.switch import by_base, opened
 from finetune.models.tokenizers import load_tokenizer
-from finetune.recipe.types import Evaluate
-from finetune.stages.scores import HeldOutLoss, Preference, Scorer, Written
+from finetune.ranks import is_main
+from finetune.recipe.types import Evaluate, Score
+from finetune.scoring import files
+from finetune.scoring.score import means, score
+from finetune.stages.measuring import Likely, Measurer, Written
+from finetune.tasks import scored
 
 
 def check(stage: Evaluate, job: Job) -> None:
     """Read every task's rows and build the library's generation config."""
-    _scorers(stage, job)
+    for each in stage.tasks:
+        _measurer(each, stage)
     tokenizer, _ = load_tokenizer(job.model.base)
     generation_config(tokenizer, stage.generation)
 
 
 def run(stage: Evaluate, job: Job) -> Result:
     """Measure each model on each task; models on one base share its copy in memory."""
-    scorers = _scorers(stage, job)
+    measurers = [_measurer(each, stage) for each in stage.tasks]
     for base, refs in by_base(job.models):
         tokenizer, _ = load_tokenizer(base)
         for name, model in opened(base, refs):
             say(f"  {job.name}: {name}")
-            for scorer in scorers:
-                scorer.measure(name, model, tokenizer)
-    scores: dict[str, dict[str, float]] = {name: {} for name in job.models}
-    for score, scorer in zip(stage.tasks, scorers, strict=True):
-        for model, numbers in scorer.numbers().items():
-            title = score.name or score.task
-            scores[model] |= {f"{title} {metric}": value for metric, value in numbers.items()}
-    notes = tuple(dict.fromkeys(note for scorer in scorers for note in scorer.notes))
+            for measurer in measurers:
+                measurer.measure(name, model, tokenizer)
+    notes = tuple(dict.fromkeys(note for measurer in measurers for note in measurer.notes))
     for note in notes:
         warn(f"{job.name}: {note}")
-    return Result(scores=scores, warnings=notes)
+    if not is_main():
+        return Result(warnings=notes)
+    for measurer in measurers:
+        measurer.write(job.out, list(job.models))
+    files.write_settings(job.out, stage, job.seed)
+    return Result(scores=means(score(job.out)), warnings=notes)
 
 
-def _scorers(stage: Evaluate, job: Job) -> list[Scorer]:
-    made: list[Scorer] = []
-    for score in stage.tasks:
-        if score.task == "loss":
-            made.append(HeldOutLoss(score, stage))
-        elif score.task == "preference":
-            made.append(Preference(score, stage))
-        else:
-            made.append(Written(score, stage, job.out))
-    return made
+def _measurer(score: Score, stage: Evaluate) -> Measurer:
+    return Written(score, stage) if scored.is_written(score) else Likely(score, stage)

@@ -6,7 +6,7 @@ in evaluation exactly what it was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -20,17 +20,21 @@ class Metric:
     """A column of the table. Shares and ROUGE are in percent, 0 to 100.
 
     `better` is the direction of progress; "neither" describes the answers without judging them.
+    A data set's score is the mean of its rows' scores, weighted by the row score named `weight`
+    where one is named; the geometric mean for what multiplies, such as perplexity.
     What is not `in_table` stands in the record and the report alone.
     """
 
     name: str
     better: Literal["higher", "lower", "neither"] = "higher"
-    unit: Literal["%", "words"] = "%"
+    unit: str = "%"
+    weight: str = ""
+    average: Literal["arithmetic", "geometric"] = "arithmetic"
     in_table: bool = True
 
 
 class Task(Protocol):
-    """A task; rows are those that `prepare` returns.
+    """A task of writing answers; rows are those that `prepare` returns.
 
     `needs` are the columns that training and scoring need, `prompt_needs` those of the prompt
     alone (preference pairs bring their own answers). The first of `metrics` is the headline.
@@ -70,8 +74,8 @@ class Task(Protocol):
         """
         ...
 
-    def prompt(self, row: Row) -> str:
-        """The user's message."""
+    def prompt(self, row: Row) -> str | list[dict[str, str]]:
+        """The user's message, or all messages before the answer."""
         ...
 
     def answer(self, row: Row) -> str:
@@ -82,8 +86,24 @@ class Task(Protocol):
         """All texts that count as right."""
         ...
 
+    def baselines(self, train: Sequence[Row], rows: Sequence[Row]) -> dict[str, list[str]]:
+        """Answers that cost no model, one per row, by the baseline's name.
+
+        `train` are prepared rows to learn from, none where no training split is known.
+        """
+        ...
+
     def score_rows(self, predictions: Sequence[str], rows: Sequence[Row]) -> list[dict[str, float]]:
         """All `metrics` of each row; the score of a data set is their mean."""
+        ...
+
+    def details(
+        self, predictions: Mapping[str, Sequence[str]], rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        """What else a person wants to see of each row, as plain data; nothing where none is.
+
+        `predictions` are the answers of each model by its name.
+        """
         ...
 
     def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:

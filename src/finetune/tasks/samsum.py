@@ -7,11 +7,13 @@ SAMSum: Gliwa et al. 2019; DialogSum: Chen et al. 2021.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finetune.metrics import mean
 from finetune.metrics.extractiveness import fragments
+from finetune.metrics.lengths import counting
 from finetune.metrics.rouge import scoring as rouge
 from finetune.recipe.types import Data
 from finetune.tasks.base import Metric, Row
@@ -63,15 +65,28 @@ class Samsum:
         answers = [_clean(prediction) for prediction in predictions]
         overlaps = rouge.score_rows(answers, [self.references(row) for row in rows])
         copies = fragments.score_rows(answers, [_clean(row["dialogue"]) for row in rows])
+        lengths = counting.score_rows(answers)
         return [
-            {
-                **overlap,
-                "novel_bigrams": copy["novel_bigrams"],
-                "length": copy["words"],
-                "empty": 0.0 if answer else 100.0,
-            }
-            for answer, overlap, copy in zip(answers, overlaps, copies, strict=True)
+            {**overlap, "novel_bigrams": copy["novel_bigrams"], **length}
+            for overlap, copy, length in zip(overlaps, copies, lengths, strict=True)
         ]
+
+    def baselines(self, train: Sequence[Row], rows: Sequence[Row]) -> dict[str, list[str]]:
+        """The first three utterances, and the three longest in the order they were said.
+
+        Both are baselines of Gliwa et al. 2019.
+        """
+        said = [_utterances(row["dialogue"]) for row in rows]
+        return {
+            "lead-3": ["\n".join(each[:3]) for each in said],
+            "longest-3": ["\n".join(_longest(each, 3)) for each in said],
+        }
+
+    def details(
+        self, predictions: Mapping[str, Sequence[str]], rows: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        """Nothing beside the scores."""
+        return []
 
     def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:
         """The means of `score_rows`."""
@@ -87,6 +102,17 @@ def _numbered(row: Row) -> list[str]:
     """The columns summary1, summary2, … that hold a text, by number."""
     found = [(int(m[1]), name) for name in row if (m := _NUMBERED.fullmatch(name)) and row[name]]
     return [name for _, name in sorted(found)]
+
+
+def _utterances(dialogue: str) -> list[str]:
+    """Its lines, each with its speaker: one line is one utterance."""
+    return [line.strip() for line in _clean(dialogue).split("\n") if line.strip()]
+
+
+def _longest(utterances: Sequence[str], number: int) -> list[str]:
+    """The longest in characters, the earlier of two alike."""
+    by_length = sorted(range(len(utterances)), key=lambda at: -len(utterances[at]))
+    return [utterances[at] for at in sorted(by_length[:number])]
 
 
 def _clean(text: str) -> str:

@@ -13,7 +13,8 @@ Args:
 Returns:
     coverage: share of words inside copied fragments, 0 to 1.
     density: mean squared length of copied fragments per word, in words.
-    novel_unigrams, novel_bigrams, novel_trigrams: share not in the document, in percent.
+    novel_unigrams, novel_bigrams, novel_trigrams, novel_4grams: share that the document has not,
+        in percent.
     words: mean length in words.
 """
 _CITATION = "Grusky, Naaman, Artzi 2018. Newsroom: a dataset of 1.3 million summaries."
@@ -35,6 +36,6 @@ class Extractiveness(evaluate.Metric):
         self,
         predictions: list[str],
         documents: list[str],
-        references: object = None,  # unused: `evaluate.combine` hands all inputs to all
+        **_: object,  # `evaluate.combine` hands all inputs to all
     ) -> dict[str, float]:
         return mean(score_rows(predictions, documents))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 WORD = re.compile(r"\w+(?:[:'’]\w+)*")  # keeps "don't" and "5:30" whole
-NGRAMS = {"novel_unigrams": 1, "novel_bigrams": 2, "novel_trigrams": 3}
+NGRAMS = {"novel_unigrams": 1, "novel_bigrams": 2, "novel_trigrams": 3, "novel_4grams": 4}
 
 
 def words(text: str) -> list[str]:

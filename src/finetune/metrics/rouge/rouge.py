@@ -36,7 +36,7 @@ class Rouge(evaluate.Metric):
         self,
         predictions: list[str],
         references: list[str] | list[list[str]],
-        documents: list[str] | None = None,  # unused: `evaluate.combine` hands all inputs to all
+        **_: object,  # `evaluate.combine` hands all inputs to all
     ) -> dict[str, float]:
         lists = [[each] if isinstance(each, str) else each for each in references]
         return mean(score_rows(predictions, lists))

@@ -1,0 +1,57 @@
+"""`finetune score`: the metrics of finished evaluations anew, from what their models wrote."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from finetune import console
+from finetune.chain.record import Record
+from finetune.commands.command import Command, known_stage, out, recipe_of, takes_recipe
+from finetune.errors import FinetuneError
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    takes_recipe(parser, stage="the name of one evaluation")
+
+
+def _score(parsed: argparse.Namespace) -> None:
+    from finetune.chain.rescore import rescore
+    from finetune.report.compared import scores
+
+    records = _evaluations(parsed)
+    if parsed.stage:
+        records = {known_stage(parsed.stage, list(records)): records[parsed.stage]}
+    for name, record in records.items():
+        console.say(f"{name}: scoring what lies in {record.folder}")
+        out(scores(rescore(record)))
+
+
+def _evaluations(parsed: argparse.Namespace) -> dict[str, Record]:
+    """Finished evaluations of a recipe, or of a run folder, by their names."""
+    from finetune.chain.plan import make
+    from finetune.chain.run import outcome
+    from finetune.chain.store import Store
+    from finetune.recipe.types import Evaluate
+
+    if Path(parsed.recipe).is_dir():
+        found = Store(Path(parsed.recipe).resolve()).evaluations()
+    else:
+        records = outcome(make(recipe_of(parsed))).records
+        found = {name: each for name, each in records.items() if each.kind == Evaluate.kind}
+    if not found:
+        raise FinetuneError(
+            "there is no finished evaluation",
+            where=parsed.recipe,
+            remedy="Run the recipe first; a folder is read as it is, whatever its recipe says now.",
+        )
+    return found
+
+
+COMMAND = Command(
+    "score",
+    "score what models wrote once more, without the models",
+    "finetune score my.yaml\nfinetune score runs/samsum evaluate",
+    _arguments,
+    _score,
+)

@@ -1,0 +1,1 @@
+"""Whether an answer is one of the right ones."""

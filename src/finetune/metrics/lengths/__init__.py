@@ -1,0 +1,1 @@
+"""How long answers are, and whether they came to an end."""

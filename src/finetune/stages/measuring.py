@@ -1,0 +1,166 @@
+"""What models write, and how likely they find given texts, put into files for scoring.
+
+Each measurer reads its rows once, measures one model at a time, and writes when all are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate.utils import gather_object
+
+from finetune.data.formats import Conversation, as_messages
+from finetune.data.tokens import Encoded, encode, render, shorten, shortened_note
+from finetune.errors import FinetuneError
+from finetune.models.generate import Answer, generate
+from finetune.models.likelihood import likelihoods, windows
+from finetune.models.load import context_length
+from finetune.ranks import rank, world_size
+from finetune.recipe.types import Evaluate, Score
+from finetune.scoring import files
+from finetune.scoring.score import prompt_text
+from finetune.tasks import scored
+from finetune.tasks.base import Row
+from finetune.tasks.likely import Likelihood
+
+LONGEST_WINDOW = 2048  # of a model whose config names no bound, such as one with ALiBi
+
+
+class Measurer(Protocol):
+    """One task over one set of rows."""
+
+    notes: list[str]
+
+    def measure(self, name: str, model: Any, tokenizer: Any) -> None:
+        """Take what is needed of one model."""
+
+    def write(self, folder: Path, names: Sequence[str]) -> None:
+        """Put what was measured of all models into `folder`, in the order of `names`."""
+
+
+def spread(items: Sequence[Any]) -> list[Any]:
+    """This rank's share: every so-manieth item."""
+    return list(items[rank() :: world_size()])
+
+
+def gathered(share: Sequence[Any]) -> list[Any]:
+    """The shares of all ranks put back in order."""
+    if world_size() == 1:
+        return list(share)
+    flat = gather_object([(rank(), index, item) for index, item in enumerate(share)])
+    return [item for _, _, item in sorted(flat, key=lambda each: (each[1], each[0]))]
+
+
+class Written:
+    """What a model writes after each prompt."""
+
+    def __init__(self, score: Score, stage: Evaluate) -> None:
+        self.score, self.stage = score, stage
+        self.task = scored.written(score)
+        self.rows: list[Row] = scored.rows(score)
+        self.notes: list[str] = []
+        self.answers: dict[str, list[Answer]] = {}
+
+    def measure(self, name: str, model: Any, tokenizer: Any) -> None:
+        """Write an answer to each prompt."""
+        settings = {"max_new_tokens": self.task.max_new_tokens, **self.stage.generation}
+        context = context_length(model)
+        room = max(16, context - settings["max_new_tokens"]) if context else None
+        prompts = [self._prompt(tokenizer, row, room) for row in self.rows]
+        self.notes += shortened_note(sum(short for _, short in prompts), len(prompts), room)
+        answers = generate(
+            model,
+            tokenizer,
+            spread([prompt for prompt, _ in prompts]),
+            settings=settings,
+            batch_size=self.stage.batch_size,
+            title=f"{self.score.name}, {name}",
+        )
+        self.answers[name] = gathered(answers)
+
+    def write(self, folder: Path, names: Sequence[str]) -> None:
+        """Predictions of the models, and of the baselines that cost no model."""
+        free = self.task.baselines(scored.training_rows(self.score), self.rows)
+        baselines = {name: texts for name, texts in free.items() if any(texts)}
+        lines = (
+            {
+                "prompt": prompt_text(self.task.prompt(row)),
+                "references": self.task.references(row),
+                "predictions": {
+                    **{name: self.answers[name][number].text for name in names},
+                    **{name: texts[number] for name, texts in baselines.items()},
+                },
+                "tokens": {name: self.answers[name][number].tokens for name in names},
+                "stopped": {name: self.answers[name][number].stopped for name in names},
+            }
+            for number, row in enumerate(self.rows)
+        )
+        files.write_lines(folder / f"predictions-{self.score.name}.jsonl", lines)
+
+    def _prompt(self, tokenizer: Any, row: Row, room: int | None) -> tuple[list[int], bool]:
+        messages = as_messages(self.task.prompt(row), "user")
+        fitted, shortened = shorten(tokenizer, messages, room, answer_follows=True)
+        return render(tokenizer, fitted, answer_follows=True), shortened
+
+
+class Likely:
+    """How likely a model finds given answers or texts."""
+
+    def __init__(self, score: Score, stage: Evaluate) -> None:
+        if score.data is None:
+            raise FinetuneError(
+                f"the task {score.task!r} needs `data`", where=f"{stage.name}.tasks"
+            )
+        self.score, self.stage = score, stage
+        self.task = scored.LIKELY[score.task]
+        self.items = self.task.items(score.data)[: score.rows]
+        self.notes: list[str] = []
+        self.found: dict[str, list[list[Likelihood]]] = {}
+
+    def measure(self, name: str, model: Any, tokenizer: Any) -> None:
+        """Likelihood of everything in each row."""
+        limit = context_length(model)
+        parts = [
+            (number, place, row)
+            for number, item in enumerate(self.items)
+            for place, text in enumerate(item)
+            for row in self._encoded(tokenizer, text, limit)
+        ]
+        rows = [row for _, _, row in parts]
+        self.notes += shortened_note(sum(row.shortened for row in rows), len(rows), limit)
+        title = f"{self.score.name}, {name}"
+        values = gathered(likelihoods(model, spread(rows), self.stage.batch_size, title))
+        found = [[Likelihood(0.0, 0)] * len(item) for item in self.items]
+        for (number, place, _), value in zip(parts, values, strict=True):
+            before = found[number][place]
+            found[number][place] = Likelihood(
+                before.logprob + value.logprob, before.tokens + value.tokens
+            )
+        self.found[name] = found
+
+    def write(self, folder: Path, names: Sequence[str]) -> None:
+        """Likelihoods of the models."""
+        lines = (
+            {
+                "counts": self.task.counts(item),
+                "likelihoods": {
+                    name: [[each.logprob, each.tokens] for each in self.found[name][number]]
+                    for name in names
+                },
+            }
+            for number, item in enumerate(self.items)
+        )
+        files.write_lines(folder / f"likelihoods-{self.score.name}.jsonl", lines)
+
+    def _encoded(
+        self, tokenizer: Any, text: Conversation | str, limit: int | None
+    ) -> list[Encoded]:
+        if isinstance(text, Conversation):
+            return [encode(tokenizer, text, limit)]
+        longest = min(self.score.max_length or LONGEST_WINDOW, limit or LONGEST_WINDOW)
+        stride = min(self.score.stride or longest // 2, longest - 1)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        prefix = tokenizer.bos_token_id
+        return windows(ids, tokenizer.eos_token_id if prefix is None else prefix, longest, stride)
