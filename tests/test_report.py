@@ -8,8 +8,8 @@ from chain_fakes import recipe
 
 from finetune.chain.run import run
 from finetune.report import table
-from finetune.report.layout import WIDTH, columns, number
 from finetune.report.compared import LEGEND, scores
+from finetune.report.layout import WIDTH, columns, number
 from finetune.scoring.files import COMPARISON, write_object
 
 

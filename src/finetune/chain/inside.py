@@ -118,7 +118,7 @@ def job(plan: Plan, index: int) -> Job:
 def _outside(recipe: Recipe, model: Candidate) -> ModelRef:
     """A model that no stage made: a whole one, or an adapter on the recipe's base."""
     if adapter := adapter_path(model):
-        return ModelRef(base=recipe.base, adapter=adapter)
+        return ModelRef(base=recipe.base, adapters=(adapter,))
     return ModelRef(base=model.base())
 
 

@@ -12,8 +12,8 @@ from finetune.chain.provenance import changed
 from finetune.chain.record import Record
 from finetune.chain.run import Outcome
 from finetune.recipe.types import Evaluate
-from finetune.report.layout import columns, number
 from finetune.report.compared import scores
+from finetune.report.layout import columns, number
 from finetune.scoring.files import comparison
 
 # The facts that a person looks at first; the others stand in `finetune show RECIPE STAGE`.
