@@ -40,9 +40,9 @@ def test_models_are_rows_and_metrics_columns_and_the_best_is_marked():
     }
     metrics = {"rouge1": "higher", "empty": "lower", "length": "neither"}
     assert scores({"samsum": part(models, metrics)}).splitlines() == [
-        "samsum (9)        rouge1        empty       length",
-        "base         20.00 ±1.2   1.000 ±0.50   30.00 ±2.0",
-        "sft         41.13 ±1.0*     0.000 ±0*   12.00 ±1.0",
+        "samsum (9)       rouge1         empty       length",
+        "base        20.00 ±1.2   1.000 ±0.50   30.00 ±2.0",
+        "sft         41.13 ±1.0*     0.000 ±0*  12.00 ±1.0",
         "",
         LEGEND,
     ]

@@ -62,7 +62,7 @@ def sources(stage: Stage) -> Iterator[tuple[str, Source]]:
     if isinstance(stage, Evaluate):
         for score in stage.tasks:
             if data := score.data or _test_split(score):
-                yield score.name or score.task, locate(data)
+                yield score.name, locate(data)
     else:
         data = getattr(stage, "data", None)
         if isinstance(data, Data):

@@ -19,7 +19,7 @@ from finetune.recipe.places import Chain
 from finetune.recipe.problems import Problems, suggestion
 from finetune.recipe.read import Reading
 from finetune.recipe.tree import Block, Entry, Listing, Node, Place, Scalar, shown
-from finetune.recipe.types import STAGES, Base, Candidate, Recipe, Score, Stage
+from finetune.recipe.types import STAGES, Base, Candidate, Recipe, Stage
 
 
 def load(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -156,16 +156,9 @@ def _stage(node: StageNode, reading: Reading) -> Stage | None:
     reading.places[node.name] = node.place
     settings = _named(replace(node.settings, place=node.place), node.kind)
     stage: Stage = reading.block(STAGES[node.kind], settings, node.name, node.kind)
-    for score in getattr(stage, "tasks", None) or ():
-        _name(score)
     for model in getattr(stage, "models", None) or ():
         _place(model, reading)
     return stage
-
-
-def _name(score: Score) -> None:
-    if not score.name:
-        object.__setattr__(score, "name", score.task)
 
 
 def _place(model: Candidate, reading: Reading) -> None:

@@ -126,6 +126,10 @@ class Score:
     include_path: str | None = None  # harness: a folder of task files of your own
     num_fewshot: int | None = None  # harness: examples before each question
 
+    def __post_init__(self) -> None:
+        """A task's name is that of its score."""
+        object.__setattr__(self, "name", self.name or self.task)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
