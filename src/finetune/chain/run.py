@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune import console, ranks
-from finetune.chain import child, ending, inside, provenance, room
+from finetune.chain import child, ending, inside, journal, provenance, room
 from finetune.chain import record as records
 from finetune.chain.files import shown
 from finetune.chain.fingerprint import Fingerprints
@@ -46,17 +46,19 @@ def run(recipe: Recipe) -> Outcome:
     prints = Fingerprints(store_of(recipe).fingerprints)
     plan = make(recipe, prints)
     if plan.done:
-        return _judged(outcome(plan), len(plan.steps))
+        with journal.kept(plan):
+            return _judged(outcome(plan), len(plan.steps))
     with _terminable(), lock(plan.store.folder) if ranks.is_main() else nullcontext():
         if ranks.is_main():
             plan = make(recipe, prints)  # the run that held the lock before may have done it all
         console.say(str(plan))
         _prepare(plan)
         ran: list[str] = []
-        for index in _open(plan):
-            _judged(outcome(plan), index)
-            ran.append(_run_step(plan, index))
-        return _judged(outcome(plan, tuple(ran)), len(plan.steps))
+        with journal.kept(plan):
+            for index in _open(plan):
+                _judged(outcome(plan), index)
+                ran.append(_run_step(plan, index))
+            return _judged(outcome(plan, tuple(ran)), len(plan.steps))
 
 
 def outcome(plan: Plan, ran: tuple[str, ...] = ()) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune.commands import check, plan, run, schema, score, show
+from finetune.commands import check, plan, report, run, schema, score, show
 from finetune.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -11,5 +11,6 @@ COMMANDS: tuple[Command, ...] = (
     check.COMMAND,
     show.COMMAND,
     score.COMMAND,
+    report.COMMAND,
     schema.COMMAND,
 )

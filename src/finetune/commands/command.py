@@ -46,8 +46,13 @@ def recipe_of(parsed: argparse.Namespace) -> Recipe:
 
 
 def _load(parsed: argparse.Namespace) -> Recipe:
-    path = Path(parsed.recipe)
-    return load(path if path.is_file() else find(parsed.recipe), list(parsed.changes))
+    return named_recipe(parsed.recipe, parsed.changes)
+
+
+def named_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, or the one that ships under this name."""
+    path = Path(name)
+    return load(path if path.is_file() else find(name), list(changes))
 
 
 def known_stage(name: str, names: Sequence[str]) -> str:

@@ -17,9 +17,13 @@ def _run(parsed: argparse.Namespace) -> None:
     if parsed.plan:
         return plan.COMMAND.handler(parsed)
     from finetune.chain.run import run
+    from finetune.report.leave import leaving_report
     from finetune.report.table import closing
 
-    return out(f"\n{closing(run(recipe_of(parsed)))}")
+    recipe = recipe_of(parsed)
+    with leaving_report(recipe):
+        outcome = run(recipe)
+    return out(f"\n{closing(outcome)}")
 
 
 COMMAND = Command(

@@ -27,6 +27,17 @@ def spread(value: float) -> str:
     return f"{value:.{decimals}f}" if decimals < 6 else f"{value:.1e}"
 
 
+def duration(seconds: Any) -> str:
+    """A time as a person says it; empty when it is not known."""
+    if not isinstance(seconds, int | float):
+        return ""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
 def columns(rows: list[list[str]], *, right: bool) -> str:
     """Rows as aligned columns; numbers to the right, sentences to the left and wrapped."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from finetune.chain.files import shown
 from finetune.chain.plan import Step
@@ -13,7 +12,8 @@ from finetune.chain.record import Record
 from finetune.chain.run import Outcome
 from finetune.recipe.types import Evaluate
 from finetune.report.compared import scores
-from finetune.report.layout import columns, number
+from finetune.report.gather import NAME as REPORT
+from finetune.report.layout import columns, duration, number
 from finetune.scoring.files import comparison
 
 # The facts that a person looks at first; the others stand in `finetune show RECIPE STAGE`.
@@ -25,7 +25,14 @@ MAIN_FACTS = (
 
 def closing(outcome: Outcome) -> str:
     """The table that ends a run."""
-    parts = [_scores(outcome), _stages(outcome), _places(outcome), _notes(outcome), _next(outcome)]
+    parts = [
+        _scores(outcome),
+        _stages(outcome),
+        _places(outcome),
+        _notes(outcome),
+        _page(outcome),
+        _next(outcome),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -47,26 +54,17 @@ def _stages(outcome: Outcome) -> str:
             rows.append([name, "missing", "", str(step)])
         else:
             did = "ran" if name in outcome.ran else "kept"
-            rows.append([name, did, _time(record.made.get("seconds")), _main_facts(record)])
+            rows.append([name, did, duration(record.made.get("seconds")), main_facts(record)])
     return columns(rows, right=False)
 
 
-def _main_facts(record: Record) -> str:
+def main_facts(record: Record) -> str:
+    """The facts that a person looks at first, in one line."""
     facts = {name: record.facts[name] for name in MAIN_FACTS if name in record.facts}
     if {"loss_first", "loss_last"} <= set(facts):
         first, last = facts.pop("loss_first"), facts.pop("loss_last")
         facts["loss"] = f"{number(first)} -> {number(last)}"
     return ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in facts.items())
-
-
-def _time(seconds: Any) -> str:
-    if not isinstance(seconds, int | float):
-        return ""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def _places(outcome: Outcome) -> str:
@@ -97,6 +95,11 @@ def _grown_old(kept: Iterable[Step], outcome: Outcome) -> list[str]:
         if record and (differences := changed(record.made.get("versions", {}))):
             stages_by_change.setdefault(", ".join(differences), []).append(step.stage.name)
     return [f"{', '.join(names)} made with {text}" for text, names in stages_by_change.items()]
+
+
+def _page(outcome: Outcome) -> str:
+    file = outcome.plan.store.folder / REPORT
+    return f"report  {shown(file)}" if file.is_file() else ""
 
 
 def _next(outcome: Outcome) -> str:

@@ -7,6 +7,7 @@ reference. Before the first step both are one model, so the loss has a known val
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import datasets
@@ -14,7 +15,7 @@ from trl import DPOConfig, DPOTrainer
 
 from finetune.console import say, warn
 from finetune.data.formats import Conversation, Pair
-from finetune.data.tokens import encode, render, shorten, shortened_note
+from finetune.data.tokens import Encoded, encode, render, shorten, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import add_adapter, check_places, copy_adapter, is_quantized
@@ -22,7 +23,7 @@ from finetune.models.load import context_length, open_model, read_config
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Dpo, Settings
-from finetune.stages import training
+from finetune.stages import samples, training
 from finetune.tasks.examples import pairs
 
 SAMPLE = 20  # rows rendered before any stage runs; rows of the check before the first step
@@ -51,6 +52,7 @@ def run(stage: Dpo, job: Job) -> Result:
     plan = training.plan(stage.train, len(rows), stage.batch_size, context_length(model))
     rows, lengths, cuts = _fit(tokenizer, rows, plan.max_length)
     notes += cuts
+    samples.leave(job, tokenizer, _both_answers(tokenizer, rows[0], plan.max_length))
     order = training.order(plan, lengths, stage.batch_size, job.seed)
     data = _dataset(rows)
     config = training.trainer_config(
@@ -131,6 +133,14 @@ def _fit(
             f"{cut} of {len(rows)} pairs have answers longer than {max_length} tokens: cut"
         )
     return fitted, lengths, notes
+
+
+def _both_answers(
+    tokenizer: Any, pair: Pair, max_length: int | None
+) -> Iterator[tuple[int, str, Encoded]]:
+    for title, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+        answer = {"role": "assistant", "content": text}
+        yield 0, title, encode(tokenizer, Conversation([*pair.prompt, answer]), max_length)
 
 
 def _dataset(rows: list[Pair]) -> datasets.Dataset:

@@ -16,7 +16,7 @@ from finetune.models.load import context_length, open_model, read_config
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Sft
-from finetune.stages import training
+from finetune.stages import samples, training
 from finetune.stages.layout import Rows, lay_out
 from finetune.tasks.examples import conversations
 
@@ -43,6 +43,7 @@ def run(stage: Sft, job: Job) -> Result:
     limit = training.fitting(stage.train, context_length(model))
     rows = [encode(tokenizer, talk, limit) for talk in talks]
     notes += losses_of(rows, limit)
+    samples.leave(job, tokenizer, ((each, "", rows[each]) for each in samples.telling(rows)))
     layout = lay_out(
         stage,
         Rows(

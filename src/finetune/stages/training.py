@@ -30,7 +30,7 @@ CHECKPOINTS = "checkpoints"  # the chain removes this folder once the stage is d
 # Ours where the library's default would cost time or lose something. A recipe may say otherwise.
 DEFAULTS: Settings = {
     "save_steps": 0.1,
-    "logging_steps": 10,
+    "logging_steps": 0.02,  # of all steps: a curve has its points in a short run too
     "logging_first_step": True,
     "logging_nan_inf_filter": False,  # it shows the loss before in place of one that is lost
 }
