@@ -24,6 +24,16 @@ def sample_splits(name: str) -> list[str]:
 
 
 def recipe_folder() -> Path:
-    """The shipped recipes: in the wheel beside the package, in a checkout at the top."""
-    installed = ASSETS / "recipes"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+    """The shipped recipes."""
+    return _shipped("recipes")
+
+
+def profile_folder() -> Path:
+    """The shipped launch profiles."""
+    return _shipped("launch")
+
+
+def _shipped(name: str) -> Path:
+    """A folder that lies beside the package in the wheel, and at the top of a checkout."""
+    installed = ASSETS / name
+    return installed if installed.is_dir() else Path(__file__).parents[2] / name

@@ -15,6 +15,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def keep_to_cpu() -> bool:
+    """Whether the launcher was told to leave accelerators alone (accelerate's `use_cpu`)."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1", "yes")
+
+
 def is_main() -> bool:
     """Whether this process speaks and writes for all."""
     return rank() == 0

@@ -46,7 +46,8 @@ def method() -> Literal["fork", "spawn"]:
 
 def has_accelerator() -> bool:
     """Whether a GPU is there, told by device files: asking CUDA would start it."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    if ranks.keep_to_cpu() or visible == "" or visible.startswith("-1"):
         return False
     return any(Path(f"/dev/{name}").exists() for name in ("nvidia0", "nvidiactl", "kfd", "dxg"))
 

@@ -14,6 +14,21 @@ from finetune.chain.child import has_accelerator
 PATIENCE = timedelta(hours=2)
 
 
+def prepare() -> None:
+    """Tell DeepSpeed that there is no accelerator, and have its ranks talk over gloo alone.
+
+    Its operator for memory that ranks share is compiled at first use: a minute, gcc, ninja, and a
+    processor with AVX2, without which the ranks wait for each other for ever.
+    """
+    if has_accelerator():
+        return
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        import deepspeed.ops
+
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def join(index: int) -> None:
     """Meet the other ranks; `index` counts the groups of this run."""
     if ranks.world_size() == 1:

@@ -36,6 +36,7 @@ def import_stages(kinds: list[str]) -> None:
     slower than one after the other; torch's read this when they are loaded.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    group.prepare()
     for kind in dict.fromkeys(kinds):
         _module(kind)
 

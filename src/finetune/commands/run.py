@@ -11,11 +11,22 @@ from finetune.commands.command import Command, out, recipe_of, takes_recipe
 def _arguments(parser: argparse.ArgumentParser) -> None:
     takes_recipe(parser)
     parser.add_argument("--plan", action="store_true", help="only show what would be done")
+    parser.add_argument(
+        "--launch", metavar="PROFILE", help="on what: cpu, gpu, multi_gpu, zero2, …, or a file"
+    )
+    parser.add_argument(
+        "--num-processes",
+        type=int,
+        metavar="N",
+        help="with --launch: so many, whatever GPUs there are",
+    )
 
 
 def _run(parsed: argparse.Namespace) -> None:
     if parsed.plan:
         return plan.COMMAND.handler(parsed)
+    if parsed.launch:
+        return _launch(parsed)
     from finetune.chain.run import run
     from finetune.report.leave import leaving_report
     from finetune.report.table import closing
@@ -26,12 +37,23 @@ def _run(parsed: argparse.Namespace) -> None:
     return out(f"\n{closing(outcome)}")
 
 
+def _launch(parsed: argparse.Namespace) -> None:
+    """Under a launch profile; the recipe is read first, so that its mistakes are told at once."""
+    from finetune.launch.profiles import find
+    from finetune.launch.start import start
+
+    profile = find(parsed.launch)
+    recipe_of(parsed)
+    start(profile, parsed.num_processes, ["run", parsed.recipe, *parsed.changes])
+
+
 COMMAND = Command(
     "run",
     "run a recipe: keep what is done, run the rest",
     "finetune run samsum\n"
     "finetune run my.yaml dpo.train.beta=0.2 output_dir=runs/beta\n"
-    "accelerate launch -m finetune run my.yaml",
+    "finetune run my.yaml --launch zero2\n"
+    "accelerate launch --config_file launch/zero2.yaml my.yaml",
     _arguments,
     _run,
 )

@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import set_seed
 
 from finetune.errors import FinetuneError
+from finetune.models.distributed import one_format
 from finetune.models.load import empty_model
 from finetune.recipe.types import Base, Settings
 
@@ -45,7 +46,7 @@ def add_adapter(model: Any, settings: Settings, seed: int) -> PeftModel:
     """A fresh adapter on the base, its start decided by `seed` alone."""
     set_seed(seed)
     try:
-        return get_peft_model(model, lora_config(settings))
+        return get_peft_model(model, lora_config(settings), autocast_adapter_dtype=not one_format())
     except ValueError as error:
         raise FinetuneError(
             str(error).splitlines()[0],
@@ -67,6 +68,8 @@ def keep_full_precision(model: Any) -> None:
     Adapter weights are few; in float32 they lose nothing to rounding, and a policy and its frozen
     reference stay equal to the last bit.
     """
+    if one_format():
+        return
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype == torch.bfloat16:
             parameter.data = parameter.data.float()

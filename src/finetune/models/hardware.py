@@ -6,10 +6,12 @@ import os
 
 import torch
 
+from finetune.ranks import keep_to_cpu
+
 
 def device() -> torch.device:
     """The accelerator of this rank, or the CPU."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not keep_to_cpu():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
 

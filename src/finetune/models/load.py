@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, s
 
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef
+from finetune.models.distributed import shard, size
 from finetune.models.hardware import device, dtype
 from finetune.models.stack import put_adapters
 from finetune.models.tokenizers import source
@@ -123,13 +124,13 @@ def context_length(model: Any) -> int | None:
 def parameter_count(model: Any, *, trainable: bool = False) -> int:
     """Parameters of a model; a 4-bit one counts what its packed bytes stand for."""
     if trainable:
-        return sum(p.numel() for p in model.parameters() if p.requires_grad)
+        return sum(size(p) for p in model.parameters() if p.requires_grad)
     return int(model.num_parameters())
 
 
 def are_finite(model: Any) -> bool:
-    """Whether every trained weight is a number still."""
-    trained = (p for p in model.parameters() if p.requires_grad)
+    """Whether every trained weight that this process holds is a number still."""
+    trained = (shard(p) for p in model.parameters() if p.requires_grad)
     return all(bool(torch.isfinite(p).all()) for p in trained)
 
 

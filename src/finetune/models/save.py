@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from finetune.job import Job, ModelRef
+from finetune.models.distributed import trained_weights
 from finetune.ranks import is_main
 
 
 def save_adapter(model: Any, tokenizer: Any, job: Job) -> ModelRef:
     """Save the trained adapter where plain `PeftModel.from_pretrained` finds it."""
     folder = job.out / "adapter"
+    weights = trained_weights(model)
     if is_main():
-        model.save_pretrained(folder, selected_adapters=["default"])
+        model.save_pretrained(folder, selected_adapters=["default"], state_dict=weights)
         tokenizer.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card says nothing
     return replace(job.model, adapters=(*job.model.adapters[:-1], folder))

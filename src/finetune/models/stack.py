@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from finetune.models.distributed import one_format
+
 TOP = "default"  # the adapter that trains, under the name PEFT and TRL look for
 
 
@@ -33,9 +35,10 @@ def put_adapters(model: Any, adapters: Sequence[Path], *, trainable: bool = Fals
 def put_on(model: Any, names: Mapping[Path, str], *, trainable: bool = False) -> Any:
     """The model with saved adapters on it under these names, the first one at work."""
     (first, name), *others = names.items()
-    model = PeftModel.from_pretrained(model, str(first), adapter_name=name, is_trainable=trainable)
+    how: dict[str, Any] = {"is_trainable": trainable, "autocast_adapter_dtype": not one_format()}
+    model = PeftModel.from_pretrained(model, str(first), adapter_name=name, **how)
     for folder, name in others:
-        model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+        model.load_adapter(str(folder), adapter_name=name, **how)
     return model if trainable else model.eval()
 
 

@@ -19,11 +19,13 @@ from finetune.data.tokens import Encoded, encode, render, shorten, shortened_not
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import add_adapter, check_places, copy_adapter, is_quantized
+from finetune.models.distributed import loaded_in_shards, one_format
 from finetune.models.load import context_length, open_model, read_config
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
+from finetune.stages.sharding import not_training_yet
 from finetune.tasks.examples import pairs
 
 SAMPLE = 20  # rows rendered before any stage runs; rows of the check before the first step
@@ -47,7 +49,8 @@ def check(stage: Dpo, job: Job) -> None:
 def run(stage: Dpo, job: Job) -> Result:
     """Check the hand-over, train, and save the adapter."""
     tokenizer, notes = load_tokenizer(job.model.base)
-    model = _policy(stage, job)
+    with loaded_in_shards():
+        model = _policy(stage, job)
     rows = pairs(stage.data)
     plan = training.plan(stage.train, len(rows), stage.batch_size, context_length(model))
     rows, lengths, cuts = _fit(tokenizer, rows, plan.max_length)
@@ -69,6 +72,8 @@ def run(stage: Dpo, job: Job) -> Result:
         # TRL has cast the policy to bfloat16 and not its reference; the reference holds the
         # adapter as it was loaded.
         copy_adapter(trainer.model, source="ref", target="default")
+    if hasattr(model, "peft_config") and one_format():
+        copy_adapter(trainer.model, source="default", target="ref")
     facts = _check_step_0(trainer, data.select(range(min(SAMPLE, len(data)))), stage.train, job)
     for note in notes:
         warn(f"{job.name}: {note}")
@@ -162,7 +167,8 @@ def _check_step_0(trainer: DPOTrainer, rows: Any, settings: Settings, job: Job) 
     Raises:
         FinetuneError: they differ, so the reference is another model than the one handed over.
     """
-    found = trainer.evaluate(rows)
+    with not_training_yet(trainer):
+        found = trainer.evaluate(rows)
     trainer.state.log_history.clear()
     loss, margin = found["eval_loss"], found["eval_rewards/margins"]
     expected = expected_loss(settings)

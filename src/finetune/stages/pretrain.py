@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import datasets
@@ -9,6 +10,7 @@ from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from finetune.errors import FinetuneError
 from finetune.job import Job, Result
+from finetune.models.distributed import loaded_in_shards
 from finetune.models.load import context_length, new_base, open_base
 from finetune.models.save import save_model
 from finetune.models.tokenizers import load_tokenizer, train_tokenizer
@@ -30,7 +32,8 @@ def run(stage: Pretrain, job: Job) -> Result:
     documents = texts(stage.data)
     tokenizer = _tokenizer(job.model.base, documents)
     base = job.model.base
-    model = new_base(base, len(tokenizer), job.seed) if base.config else open_base(base)
+    with loaded_in_shards() if base.config is None else nullcontext():
+        model = new_base(base, len(tokenizer), job.seed) if base.config else open_base(base)
     block = min(filter(None, (stage.train.get("max_length", 1024), context_length(model))))
     blocks = _blocks(tokenizer, documents, block)
     plan = training.plan(stage.train, len(blocks), stage.batch_size, block)

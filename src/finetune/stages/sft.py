@@ -12,6 +12,7 @@ from finetune.data.tokens import Encoded, encode, shortened_note
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, ModelRef, Result
 from finetune.models.adapters import add_adapter, check_places, keep_full_precision
+from finetune.models.distributed import loaded_in_shards
 from finetune.models.load import context_length, open_model, read_config
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
@@ -38,7 +39,8 @@ def check(stage: Sft, job: Job) -> None:
 def run(stage: Sft, job: Job) -> Result:
     """Train and save the adapter (or the model) with its tokenizer."""
     tokenizer, notes = load_tokenizer(job.model.base)
-    model = _model(stage, job)
+    with loaded_in_shards():
+        model = _model(stage, job)
     talks = conversations(stage.data)
     limit = training.fitting(stage.train, context_length(model))
     rows = [encode(tokenizer, talk, limit) for talk in talks]

@@ -1,0 +1,136 @@
+"""Launch profiles: found by name, read by the libraries, told which machine this is."""
+
+import pytest
+import yaml
+
+from finetune import cli
+from finetune.embedded import profile_folder
+from finetune.errors import FinetuneError
+from finetune.launch import profiles, start
+
+SLURM = {"SLURM_NNODES": "2", "SLURM_NODEID": "1", "MASTER_ADDR": "node-a"}
+KUBEFLOW = {
+    "PET_NNODES": "4",
+    "PET_NODE_RANK": "3",
+    "PET_MASTER_ADDR": "job-node-0-0.job",
+    "PET_MASTER_PORT": "29500",
+}
+SKYPILOT = {
+    "SKYPILOT_NUM_NODES": "2",
+    "SKYPILOT_NODE_RANK": "0",
+    "SKYPILOT_NODE_IPS": "10.0.0.4\n10.0.0.7",
+}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in [*SLURM, *KUBEFLOW, *SKYPILOT, "NNODES", "NODE_RANK", "MASTER_PORT"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_every_profile_that_was_promised_is_there():
+    wanted = {"cpu", "cpu_2", "gpu", "multi_gpu", "zero1", "zero2", "zero3", "zero3_offload"}
+    assert set(profiles.names()) == wanted | {"fsdp2_qlora", "multi_node"}
+
+
+@pytest.mark.parametrize("name", [n for n in profiles.names() if n.startswith("zero")])
+def test_the_deepspeed_file_lies_beside_its_profile_where_accelerate_looks_for_it(name):
+    profile = profiles.find(name)
+    assert profile.zero_stage == int(name[4])
+    named = profile.settings["deepspeed_config"]["deepspeed_config_file"]
+    assert named == f"launch/{profile.deepspeed_file.name}"
+    assert profile.deepspeed_file.parent == profile_folder()
+
+
+def test_an_unknown_profile_names_the_nearest(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", "samsum", "--launch", "zero_2"])
+    assert end.value.code == 1
+    assert "no launch profile 'zero_2'\n  Did you mean 'zero2'?" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_profile_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("num_processes: 2\n")
+    with pytest.raises(FinetuneError, match="no distributed_type"):
+        profiles.find(str(path))
+
+
+def test_a_profile_of_ones_own_is_taken(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"distributed_type": "MULTI_GPU", "num_processes": 3}))
+    assert start.arguments(profiles.find(str(path)), None, 0) == ["--config_file", str(path)]
+
+
+def told(name, processes=None, gpus=0):
+    """What accelerate is told beside the files, by option."""
+    words = start.arguments(profiles.find(name), processes, gpus)
+    words = [*words, *(["true"] if words[-1] == "--same_network" else [])]
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    return {key: value for key, value in options.items() if not key.endswith("config_file")}
+
+
+def test_there_are_as_many_processes_as_gpus_unless_said_otherwise():
+    assert told("multi_gpu") == {}
+    assert told("multi_gpu", gpus=8) == {"--num_processes": "8"}
+    assert told("zero3", processes=4, gpus=8) == {"--num_processes": "4"}
+    assert told("gpu", processes=4, gpus=8) == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "machines", "rank", "address", "port"),
+    [
+        (SLURM, "2", "1", "node-a", "29400"),
+        (KUBEFLOW, "4", "3", "job-node-0-0.job", "29500"),
+        (SKYPILOT, "2", "0", "10.0.0.4", "29400"),
+    ],
+)
+@pytest.mark.parametrize("name", ["multi_node", "zero3"])
+def test_the_environment_says_which_machine_this_is(
+    name, environment, machines, rank, address, port, monkeypatch
+):
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    assert told(name, gpus=8) == {
+        "--num_processes": str(8 * int(machines)),
+        "--num_machines": machines,
+        "--machine_rank": rank,
+        "--main_process_ip": address,
+        "--main_process_port": port,
+        "--same_network": "true",
+    }
+
+
+def test_machines_that_do_not_know_the_first_one_are_told_what_to_set(monkeypatch):
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    with pytest.raises(FinetuneError, match=r"(?s)2 machines.*address: one of .*MASTER_ADDR"):
+        start.arguments(profiles.find("multi_node"), None, 8)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", profiles.names())
+def test_accelerate_and_deepspeed_read_every_profile(name, monkeypatch):
+    from accelerate.commands import launch
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    profile = profiles.find(name)
+    settings = load_config_from_file(str(profile.path)).to_dict()
+    assert {key: settings[key] for key in profile.settings} == profile.settings
+    monkeypatch.chdir(profile_folder().parent)  # where `accelerate launch` finds the JSON
+    words = [*start.arguments(profile, None, 0), "recipe.yaml"]
+    parsed, _, _ = launch._validate_launch_command(launch.launch_command_parser().parse_args(words))
+    assert parsed.num_processes == profile.settings["num_processes"]
+    assert parsed.use_fsdp == (name == "fsdp2_qlora")
+    if profile.deepspeed_file is None:
+        return
+    deepspeed = pytest.importorskip("deepspeed", reason="needs the extra 'deepspeed'")
+    text = profile.deepspeed_file.read_text().replace('"auto"', "1")
+    import json
+
+    read = json.loads(text)
+    for key in ("bf16", "fp16"):
+        read[key]["enabled"] = False
+    config = deepspeed.DeepSpeedConfig(read)
+    assert config.zero_config.stage == profile.zero_stage
+    assert (config.zero_config.offload_param is not None) == (name == "zero3_offload")
