@@ -387,9 +387,9 @@ def test_a_batch_that_does_not_divide_over_the_processes_is_refused(
 
 
 @heavy
-def test_a_template_that_renders_prefixes_differently_is_refused(random_mistral, tmp_path, capfd):
+def test_a_template_in_which_no_answer_can_be_found_is_refused(random_mistral, tmp_path, capfd):
     base = shutil.copytree(random_mistral, tmp_path / "base")
-    counting = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    counting = "{{ messages | length }}{% for m in messages %}{{ m.content | length }}{% endfor %}"
     (base / "chat_template.jinja").write_text(counting)
     text = refuses(settings(tmp_path, base), tmp_path, capfd)
     assert "template" in text

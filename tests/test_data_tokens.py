@@ -2,8 +2,10 @@
 
 import pytest
 
+from finetune.data.chat import Chat
 from finetune.data.formats import turn
-from finetune.data.tokens import CUT_MARK, IGNORED, encode, render, shorten, stop_ids
+from finetune.data.shorten import CUT_MARK, render, shorten
+from finetune.data.tokens import IGNORED, encode, stop_ids
 from finetune.models.tokenizers import SPECIAL, complete, train_tokenizer
 from finetune.recipe.types import Base
 
@@ -33,11 +35,11 @@ def learnt_text(tokenizer, encoded):
 def test_ids_are_those_of_the_template_applied_to_the_whole_conversation(tokenizer):
     conversation = turn(TALK[:3], TALK[3:])
     whole = tokenizer.apply_chat_template(TALK, tokenize=True, return_dict=False)
-    assert encode(tokenizer, conversation, None).input_ids == whole
+    assert encode(tokenizer, [conversation], None)[0].input_ids == whole
 
 
 def test_every_assistant_turn_is_learnt_and_nothing_of_the_user(tokenizer):
-    text = learnt_text(tokenizer, encode(tokenizer, turn(TALK[:3], TALK[3:]), None))
+    text = learnt_text(tokenizer, encode(tokenizer, [turn(TALK[:3], TALK[3:])], None)[0])
     assert "The red one." in text
     assert "12.50" in text
     assert "lamp" not in text
@@ -45,9 +47,10 @@ def test_every_assistant_turn_is_learnt_and_nothing_of_the_user(tokenizer):
 
 
 def test_the_token_that_ends_an_answer_is_learnt(tokenizer):
-    encoded = encode(tokenizer, turn("Which lamp?", "The red one."), None)
+    encoded = encode(tokenizer, [turn("Which lamp?", "The red one.")], None)[0]
     learnt = {label for label in encoded.labels if label != IGNORED}
-    assert set(stop_ids(tokenizer)) <= learnt
+    assert Chat(tokenizer).stop in learnt
+    assert set(stop_ids(tokenizer)) == {Chat(tokenizer).stop, tokenizer.eos_token_id}
 
 
 def test_a_prompt_is_a_prefix_of_the_conversation_it_begins(tokenizer):
@@ -58,7 +61,7 @@ def test_a_prompt_is_a_prefix_of_the_conversation_it_begins(tokenizer):
 
 def test_a_long_prompt_loses_its_middle_and_the_answer_stays_whole(tokenizer):
     words = [f"lamp{number}" for number in range(200)]
-    encoded = encode(tokenizer, turn(" ".join(words), "The red one."), max_length=120)
+    encoded = encode(tokenizer, [turn(" ".join(words), "The red one.")], max_length=120)[0]
     assert encoded.shortened
     assert encoded.cut == 0
     assert 100 < len(encoded.input_ids) <= 120
@@ -70,8 +73,8 @@ def test_a_long_prompt_loses_its_middle_and_the_answer_stays_whole(tokenizer):
 
 
 def test_an_answer_too_long_is_cut_and_counted(tokenizer):
-    whole = encode(tokenizer, turn("Which?", "red " * 100), None)
-    encoded = encode(tokenizer, turn("Which?", "red " * 100), max_length=60)
+    whole = encode(tokenizer, [turn("Which?", "red " * 100)], None)[0]
+    encoded = encode(tokenizer, [turn("Which?", "red " * 100)], max_length=60)[0]
     assert len(encoded.input_ids) == 60
     assert encoded.cut + encoded.learnt == whole.learnt
 

@@ -109,7 +109,7 @@ def test_every_spelling_of_another_tool_leads_to_a_key_that_exists():
         ("sft.train.deepspeed=x.json", "launch profile"),
         ("sft.train.eval_strategy=epoch", "`evaluate` stage"),
         ("sft.train.packing_strategy=wrapped", "each of them whole"),
-        ("sft.train.assistant_only_loss=true", "token ids"),
+        ("sft.train.assistant_only_loss=true", "`mask`"),
         ("sft.lora.task_type=CAUSAL_LM", "PEFT writes it"),
         ("sft.lora.init_lora_weights=pissa_niter_4", "rewrites the base's weights"),
     ],

@@ -26,7 +26,7 @@ def encoded(tokenizer, messages, limit=None):
     from finetune.data.formats import Conversation
     from finetune.data.tokens import encode
 
-    return encode(tokenizer, Conversation(messages), limit)
+    return encode(tokenizer, [Conversation(messages)], limit)[0]
 
 
 def test_stretches_joined_are_the_text_and_the_learnt_ones_the_answers(tokenizer):
@@ -43,17 +43,22 @@ def test_stretches_joined_are_the_text_and_the_learnt_ones_the_answers(tokenizer
 
 
 def test_the_first_the_longest_and_the_first_cut_row_are_left(tokenizer, tmp_path):
+    from finetune.data.encoded import encode_rows, row_at
+    from finetune.data.formats import Conversation
     from finetune.job import Job, ModelRef
     from finetune.recipe.types import Base
     from finetune.stages import samples
 
     short, long = TALK[:2], [{"role": "user", "content": "lamp " * 90}, TALK[1]]
     cut = [{"role": "user", "content": "price " * 200}, TALK[1]]
-    rows = [encoded(tokenizer, each, 160) for each in (short, short, long, short, cut)]
+    talks = [Conversation(each) for each in (short, short, long, short, cut)]
+    rows = encode_rows(tokenizer, talks, 160, mask="assistant", file=tmp_path / "rows.arrow")
     assert samples.telling(rows)[0] == 0
     assert 4 in samples.telling(rows)
     job = Job(name="sft", out=tmp_path, seed=1, model=ModelRef(base=Base()))
-    samples.leave(job, tokenizer, ((each, "", rows[each]) for each in samples.telling(rows)))
+    samples.leave(
+        job, tokenizer, ((each, "", row_at(rows, each)) for each in samples.telling(rows))
+    )
     lines = [json.loads(line) for line in (tmp_path / samples.NAME).read_text().splitlines()]
     assert [line["row"] for line in lines] == samples.telling(rows)
     assert lines[-1]["shortened"] is True

@@ -13,6 +13,18 @@ def base_folder(name: str) -> Path | None:
     return ASSETS / "bases" / name if name in BASES else None
 
 
+def template_names() -> list[str]:
+    """The chat templates that ship."""
+    return sorted(file.stem for file in (ASSETS / "templates").glob("*.jinja"))
+
+
+def template_file(name: str) -> Path:
+    """The file of a chat template: a shipped one by its name, or a .jinja file by its path."""
+    if name in template_names():
+        return ASSETS / "templates" / f"{name}.jinja"
+    return Path(name).expanduser()
+
+
 def sample_files(name: str, split: str) -> tuple[Path, ...]:
     """Files of one split of an embedded sample; empty when it has no such split."""
     return tuple(sorted((ASSETS / "samples" / name).glob(f"{split}.jsonl*")))

@@ -14,6 +14,7 @@ from typing import Any
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import adapter_path, base_files, base_path, sources
 from finetune.chain.links import BASE, combined, parent, scored_models
+from finetune.embedded import template_file
 from finetune.recipe.types import Base, Candidate, Evaluate, Merge, Recipe, Stage
 from finetune.tasks import chosen_metrics, scored
 
@@ -117,6 +118,8 @@ def _content(base: Base, prints: Fingerprints) -> dict[str, Any]:
     if folder := base_path(base):
         content["model"] = None
         content["files"] = {file.name: prints.of(file) for file in base_files(folder)}
+    if (base.chat_template or "").endswith(".jinja"):
+        content["chat_template"] = prints.of(template_file(str(base.chat_template)))
     return content
 
 

@@ -1,127 +1,206 @@
-"""How a model sees a conversation: token ids, and which of them are learnt.
-
-The mask comes from rendering prefixes of the conversation, so any chat template will do; none
-needs `{% generation %}` markers.
-"""
+"""How a model sees a conversation: token ids, and which of them are learnt."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune.data.formats import Conversation, Message
+from finetune.data.chat import Chat, Unrenderable
+from finetune.data.formats import Conversation
+from finetune.data.masks import Learnt, learnt, tools_of
+from finetune.data.shorten import shorten
 from finetune.errors import DataError
+from finetune.recipe.types import Mask
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
-CUT_MARK = " … "
+NAMED = 10  # rows named one by one in a message
+BATCH_ROWS = 1000
+BATCH_CHARACTERS = 2_000_000  # of long rows fewer go together
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One conversation: `input_ids`, and `labels` equal to them where learnt, else -100."""
+    """One conversation: `input_ids`, and `labels` equal to them where learnt, else -100.
+
+    `cut` counts learnt tokens lost off the end, `unstopped` answers that are learnt without the
+    token that ends them, `apart` those whose prompt reads otherwise at inference, `lookalikes`
+    texts of messages that the tokenizer takes for special tokens.
+    """
 
     input_ids: list[int]
     labels: list[int]
-    shortened: bool = False  # the prompt lost its middle to fit
-    cut: int = 0  # learnt tokens lost off the end
+    shortened: bool = False  # a prompt lost its middle to fit
+    cut: int = 0
+    unstopped: int = 0
+    apart: int = 0
+    lookalikes: int = 0
 
     @property
     def learnt(self) -> int:
         """How many tokens the loss is taken over."""
-        return sum(label != IGNORED for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORED)
 
 
-def render(tokenizer: Any, messages: Sequence[Message], answer_follows: bool = False) -> list[int]:
-    """Token ids of the chat template, with the start of an answer if one follows."""
-    ids = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=answer_follows, tokenize=True, return_dict=False
-    )
-    return list(ids)
+def encode(
+    tokenizer: Any,
+    talks: Sequence[Conversation],
+    max_length: int | None,
+    mask: Mask = "assistant",
+) -> list[Encoded]:
+    """Token ids of each conversation with what `mask` names learnt, stop tokens included.
 
-
-def encode(tokenizer: Any, conversation: Conversation, max_length: int | None) -> Encoded:
-    """Token ids with every assistant turn learnt, its end token included.
-
-    A conversation longer than `max_length` loses the middle of its longest user message; what is
-    too long even then loses its end.
+    A conversation longer than `max_length` loses the middle of its longest message that is not
+    the assistant's; what is too long even then loses its end.
 
     Raises:
-        DataError: the template renders a prefix in another way than the whole.
+        DataError: the template refuses a row, or what belongs to an answer cannot be told.
     """
-    messages, shortened = shorten(tokenizer, conversation.messages, max_length)
-    ids = render(tokenizer, messages)
+    return list(encoded(Chat(tokenizer), talks, max_length, mask))
+
+
+def encoded(
+    chat: Chat, talks: Iterable[Conversation], max_length: int | None, mask: Mask
+) -> Iterator[Encoded]:
+    """As `encode`, row by row; while one batch is tokenised the text of the next is made."""
+    refused: list[tuple[int, str]] = []
+    with ThreadPoolExecutor(1) as pool:
+        ahead: tuple[list[_Draft], Future[list[Any]]] | None = None
+        for batch in _batches(_drafts(chat, talks, mask, refused)):
+            drafts, future = ahead or ([], None)
+            ahead = batch, pool.submit(chat.encodings, [draft.learnt.text for draft in batch])
+            if future is not None:
+                yield from _rows(chat, drafts, future.result(), max_length, mask)
+        if ahead is not None:
+            yield from _rows(chat, ahead[0], ahead[1].result(), max_length, mask)
+    if refused:
+        raise _refusal(refused, talks)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A conversation whose text waits to be tokenised."""
+
+    talk: Conversation
+    learnt: Learnt
+
+
+def _drafts(
+    chat: Chat, talks: Iterable[Conversation], mask: Mask, refused: list[tuple[int, str]]
+) -> Iterator[_Draft]:
+    for index, talk in enumerate(talks):
+        try:
+            yield _Draft(talk, learnt(chat, talk, mask))
+        except Unrenderable as error:
+            refused.append((index, str(error)))
+
+
+def _batches(drafts: Iterable[_Draft]) -> Iterator[list[_Draft]]:
+    batch: list[_Draft] = []
+    characters = 0
+    for draft in drafts:
+        batch.append(draft)
+        characters += len(draft.learnt.text)
+        if len(batch) == BATCH_ROWS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _rows(
+    chat: Chat, drafts: list[_Draft], encodings: list[Any], max_length: int | None, mask: Mask
+) -> Iterator[Encoded]:
+    for draft, encoding in zip(drafts, encodings, strict=True):
+        if max_length is None or len(encoding) <= max_length:
+            yield _row(chat, draft, encoding)
+        else:
+            yield _fitted(chat, draft, max_length, mask)
+
+
+def _fitted(chat: Chat, draft: _Draft, max_length: int, mask: Mask) -> Encoded:
+    tools = tools_of(draft.talk)
+    messages, shortened = shorten(chat.tokenizer, draft.talk.messages, max_length, tools=tools)
+    talk = replace(draft.talk, messages=messages)
+    shorter = _Draft(talk, learnt(chat, talk, mask))
+    (encoding,) = chat.encodings([shorter.learnt.text])
+    return _row(chat, shorter, encoding, max_length, shortened)
+
+
+def _row(
+    chat: Chat,
+    draft: _Draft,
+    encoding: Any,
+    max_length: int | None = None,
+    shortened: bool = False,
+) -> Encoded:
+    ids: list[int] = encoding.ids
     labels = [IGNORED] * len(ids)
-    for position, message in enumerate(messages):
-        if message["role"] == "assistant":
-            start = len(_prefix(tokenizer, ids, messages[:position], answer_follows=True))
-            end = len(_prefix(tokenizer, ids, messages[: position + 1], answer_follows=False))
-            labels[start:end] = ids[start:end]
-    limit = max_length or len(ids)
-    lost = sum(label != IGNORED for label in labels[limit:])
-    return Encoded(ids[:limit], labels[:limit], shortened, lost)
+    unstopped = 0
+    limit = len(ids) if max_length is None else max_length
+    for span in draft.learnt.spans:
+        start, end = _tokens(chat, encoding, span, len(draft.learnt.text))
+        labels[start:end] = ids[start:end]
+        unstopped += end > limit or not _is_stopped(chat, ids, start, end)
+    labels[:1] = [IGNORED]  # before the first token there is nothing to tell it from
+    return Encoded(
+        input_ids=ids[:limit],
+        labels=labels[:limit],
+        shortened=shortened,
+        cut=sum(label != IGNORED for label in labels[limit:]),
+        unstopped=unstopped,
+        apart=draft.learnt.apart,
+        lookalikes=sum(map(chat.lookalikes, draft.talk.messages)),
+    )
 
 
-def shorten(
-    tokenizer: Any,
-    messages: Sequence[Message],
-    max_length: int | None,
-    answer_follows: bool = False,
-) -> tuple[list[Message], bool]:
-    """The messages made to fit `max_length` tokens by cutting the middle of the longest prompt.
+def _is_stopped(chat: Chat, ids: list[int], start: int, end: int) -> bool:
+    """Whether a token ends the answer; of a conversation learnt whole, whether one is in it."""
+    return start < end and (ids[end - 1] in chat.added or (start == 0 and chat.stop in ids))
 
-    The middle goes, since instructions stand at either end; a mark stays in its place.
+
+def _tokens(chat: Chat, encoding: Any, span: tuple[int, int], size: int) -> tuple[int, int]:
+    """The tokens that hold a character of the span, in a text of `size` characters.
+
+    A token may lie across the border where words merge: it belongs to the answer, which would
+    otherwise lack a character. Tokens added to the vocabulary merge with nothing but take in
+    blanks beside them; such a one before an answer is the prompt's, as at inference.
     """
-    fitted = [dict(message) for message in messages]
-    if max_length is None or len(render(tokenizer, fitted, answer_follows)) <= max_length:
-        return fitted, False
-    users = [message for message in fitted if message["role"] != "assistant"]
-    longest = max(users, key=lambda message: len(message["content"]))
-    whole = longest["content"]
-    offsets = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-    spans = offsets["offset_mapping"]
-    excess = len(render(tokenizer, fitted, answer_follows)) - max_length
-    while excess > 0:
-        keep = max(0, len(spans) - excess - 1)
-        longest["content"] = _without_middle(whole, spans, keep)
-        over = len(render(tokenizer, fitted, answer_follows)) - max_length
-        if over <= 0 or keep == 0:
-            break
-        excess += over
-    return fitted, True
+    start, end = span
+    first, across = _token_at(encoding, start, end)
+    if first is None:
+        return 0, 0
+    first += across and encoding.ids[first] in chat.added
+    last, across = _token_at(encoding, end, size)
+    return first, len(encoding) if last is None else last + across
 
 
-def shortened_note(shortened: int, of: int, limit: int | None) -> list[str]:
-    """A sentence on how many prompts were made to fit, if any was."""
-    if not shortened:
-        return []
-    return [f"{shortened} of {of} prompts lost their middle to fit {limit} tokens"]
+def _token_at(encoding: Any, place: int, end: int) -> tuple[int | None, bool]:
+    """The first token that holds the character at `place` or after, and whether it begins before.
+
+    Characters that normalisation removes are held by none.
+    """
+    for character in range(place, end):
+        token = encoding.char_to_token(character)
+        if token is not None:
+            return token, encoding.token_to_chars(token)[0] < place
+    return None, False
 
 
-def _without_middle(text: str, spans: Sequence[tuple[int, int]], keep: int) -> str:
-    head, tail = keep - keep // 2, keep // 2
-    start = text[: spans[head - 1][1]] if head else ""
-    end = text[spans[len(spans) - tail][0] :] if tail else ""
-    return f"{start.rstrip()}{CUT_MARK}{end.lstrip()}"
-
-
-def _prefix(
-    tokenizer: Any, whole: list[int], messages: Sequence[Message], answer_follows: bool
-) -> list[int]:
-    prefix = render(tokenizer, messages, answer_follows)
-    if whole[: len(prefix)] != prefix:
-        raise DataError(
-            "the chat template renders the beginning of a conversation in another way than the "
-            "whole, so what belongs to the answer cannot be told",
-            remedy="Give base.chat_template: chatml (or mistral, plain).",
-        )
-    return prefix
+def _refusal(refused: list[tuple[int, str]], talks: Any) -> DataError:
+    place = getattr(talks, "origin", lambda index: f"row {index + 1}")
+    listed = [f"{place(index)}: {reason}" for index, reason in refused[:NAMED]]
+    if len(refused) > NAMED:
+        listed.append(f"and {len(refused) - NAMED:,} more")
+    head = f"the chat template does not take {len(refused):,} rows"
+    return DataError(
+        "\n    ".join([head, *listed]),
+        remedy="Mend or remove these rows, or give another base.chat_template (chatml takes any "
+        "order of turns).",
+    )
 
 
 def stop_ids(tokenizer: Any) -> list[int]:
     """Tokens that end an answer: the tokenizer's end, and the template's own where it differs."""
-    conversation = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    start = len(render(tokenizer, conversation[:1], answer_follows=True))
-    special = set(tokenizer.all_special_ids)
-    tail = [token for token in render(tokenizer, conversation)[start:] if token in special]
-    return sorted({tokenizer.eos_token_id, *tail[:1]} - {None})
+    return sorted({tokenizer.eos_token_id, Chat(tokenizer).stop} - {None})

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from finetune.data.tokens import render
+from finetune.data.shorten import render
 
 # A few texts of our own: any text will do, since two equal models agree on all of them.
 PROBES = (

@@ -7,21 +7,42 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from finetune.embedded import ASSETS, BASES, base_folder
+from finetune.data.chat import close_answers
+from finetune.embedded import BASES, base_folder, template_file
 from finetune.errors import FinetuneError
 from finetune.recipe.types import Base
 
-# Special tokens of each shipped template: (start, end, padding, others).
+# Special tokens of each shipped template: (start, end, padding, others). A template of one's own
+# gets those of `plain`.
 SPECIAL: dict[str, tuple[str | None, str, str, tuple[str, ...]]] = {
     "mistral": ("<s>", "</s>", "<pad>", ("[INST]", "[/INST]")),
     "chatml": (None, "<|im_end|>", "<|padding|>", ("<|im_start|>", "<|endoftext|>")),
     "plain": ("<s>", "</s>", "<pad>", ()),
+    "zephyr": ("<s>", "</s>", "<pad>", ()),
+    "llama3": (
+        "<|begin_of_text|>",
+        "<|eot_id|>",
+        "<|padding|>",
+        ("<|start_header_id|>", "<|end_header_id|>"),
+    ),
+    "gemma": ("<bos>", "<eos>", "<pad>", ("<start_of_turn>", "<end_of_turn>")),
 }
 
 
 def template(name: str) -> str:
-    """The text of a shipped chat template: mistral, chatml or plain."""
-    return (ASSETS / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    """The text of a chat template: a shipped one by its name, or a .jinja file by its path.
+
+    Raises:
+        FinetuneError: there is no such file.
+    """
+    try:
+        return template_file(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FinetuneError(
+            f"the chat template cannot be read: {error}",
+            where=f"base.chat_template: {name}",
+            remedy=f"Relative paths start at the current folder, {Path.cwd()}.",
+        ) from error
 
 
 def source(base: Base) -> str:
@@ -79,6 +100,10 @@ def complete(tokenizer: Any, chat_template: str | None) -> list[str]:
             "the base has no chat template: 'plain' is used and saved with the model "
             "(base.chat_template chooses another)"
         )
+    if note := close_answers(tokenizer):
+        notes.append(note)
+    if "strftime_now" in str(tokenizer.chat_template):
+        notes.append("the chat template writes the date of the day: rows change with it")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
         notes.append(
@@ -93,7 +118,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, chat_template: str) -
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    start, end, padding, others = SPECIAL[chat_template]
+    start, end, padding, others = SPECIAL.get(chat_template, SPECIAL["plain"])
     special = [token for token in (start, end, padding, *others) if token]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(

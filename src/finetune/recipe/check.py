@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from finetune.embedded import template_file, template_names
 from finetune.recipe import gates
 from finetune.recipe.chain_check import check_chain
 from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
-from finetune.recipe.problems import near
+from finetune.recipe.problems import near, suggestion
 from finetune.recipe.read import Reading
 from finetune.recipe.types import (
     SCORED,
@@ -57,6 +59,7 @@ def check(recipe: Recipe, reading: Reading) -> None:
 
 def _base(base: Base, reading: Reading) -> None:
     _settings("base", "quantization", base.quantization, "base", reading)
+    _template(base.chat_template, "base.chat_template", reading)
     if base.tokenizer is not None:
         _range("vocab_size", base.tokenizer.vocab_size, "base.tokenizer.vocab_size", reading)
     if reading.problems.touch("base"):
@@ -74,6 +77,18 @@ def _base(base: Base, reading: Reading) -> None:
             reading.refuse_at(f"base.{key}", "belongs to `model`: random weights have none")
     if base.quantization is not None and not _loads(base.quantization):
         reading.refuse_at("base.quantization", "set `load_in_4bit: true` or `load_in_8bit: true`")
+
+
+def _template(name: str | None, path: str, reading: Reading) -> None:
+    names = template_names()
+    if name is None or name in names or (name.endswith(".jinja") and template_file(name).is_file()):
+        return
+    if name.endswith(".jinja"):
+        what = f"no such file: {name!r}; relative paths start at {Path.cwd()}"
+    else:
+        what = f"no such template: {name!r}{suggestion(name, names)}"
+        what += "; or give the path of a .jinja file"
+    reading.refuse_at(path, what)
 
 
 def _loads(quantization: Settings) -> bool:
@@ -100,6 +115,9 @@ def _stage(stage: Stage, reading: Reading) -> None:
             _range(field.name, value, f"{stage.name}.{field.name}", reading)
     if isinstance(stage, Evaluate):
         _scores(stage, reading)
+        for number, model in enumerate(stage.models or (), start=1):
+            place = f"{stage.name}.models[{number}].chat_template"
+            _template(model.chat_template, place, reading)
         _require(stage, reading)
     tokens = f"{stage.name}.batch_tokens"
     if getattr(stage, "batch_tokens", None) and f"{stage.name}.batch_size" in reading.places:

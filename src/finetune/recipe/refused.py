@@ -15,6 +15,7 @@ _EVALUATE = "scores come from an `evaluate` stage, not from within training"
 _KEPT = "the chain keeps checkpoints and removes them when the stage is done; `save_steps` is yours"
 _SAYS = "the chain shows progress itself and writes every logged number into history.jsonl"
 _TOKENS = "rows reach the trainer as token ids with the learnt ones marked, so it would do nothing"
+_MASK = "the stage's `mask` says what of a conversation is learnt"
 _HUB = "uploading is no part of this chain"
 _ORDER = "rows are laid out once for all epochs; `train_sampling_strategy` chooses their order"
 _LOADING = "rows lie tokenised in memory in a fixed order; loading them takes no time"
@@ -86,9 +87,9 @@ ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         BOTH,
         _TOKENS,
-        "dataset_text_field dataset_kwargs dataset_num_proc completion_only_loss "
-        "assistant_only_loss remove_unused_columns label_names",
+        "dataset_text_field dataset_kwargs dataset_num_proc remove_unused_columns label_names",
     ),
+    (("SFTConfig",), _MASK, "completion_only_loss assistant_only_loss"),
     (BOTH, "prompts too long for `max_length` lose their middle, not an end", "truncation_mode"),
     (
         BOTH,

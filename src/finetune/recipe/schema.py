@@ -104,7 +104,8 @@ def _property(field: dataclasses.Field[Any], hint: Any, stage_kind: str) -> Sche
     elif field.metadata.get("architecture"):
         row = _architectures()
     elif names := field.metadata.get("known"):
-        row = {"anyOf": [{"enum": list(names)}, {"type": "string"}]}
+        null = [{"type": "null"}] if field.default is None else []
+        row = {"anyOf": [{"enum": list(names)}, {"type": "string"}, *null]}
     else:
         row = _annotated(hint, field.name)
     if field.default is None and row.get("type") == "object":

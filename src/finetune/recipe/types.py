@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
+from finetune.embedded import template_names
+
 Settings = dict[str, Any]
+# What of a conversation is learnt: see docs/recipe.md.
+Mask = Literal["assistant", "completion", "last_turn", "all"]
 
 
 def fills(*classes: str) -> dict[str, tuple[str, ...]]:
@@ -17,6 +21,7 @@ def fills(*classes: str) -> dict[str, tuple[str, ...]]:
 
 
 ENVIRONMENT = {"environment": True}  # a text in which ${NAME} is replaced
+TEMPLATE = {**ENVIRONMENT, "known": template_names()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,8 @@ class Base:
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Settings | None = field(default=None, metadata=fills("BitsAndBytesConfig"))
-    chat_template: Literal["mistral", "chatml", "plain"] | None = None  # None: the model's own
+    # a shipped one by name, or a .jinja file; None: the model's own
+    chat_template: str | None = field(default=None, metadata=TEMPLATE)
     # `model_type` and fields of that architecture's config class
     config: Settings | None = field(default=None, metadata={"architecture": True})
     tokenizer: Tokenizer | None = None  # with `config` only
@@ -83,9 +89,10 @@ class Sft(Stage):
     """Supervised fine-tuning; without `lora` all weights are trained."""
 
     kind: ClassVar[str] = "sft"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     data: Data
+    mask: Mask = "assistant"  # what is learnt: all answers, or those after the last question, …
     lora: Settings | None = field(default=None, metadata=fills("LoraConfig"))
     batch_size: int = 32
     batch_tokens: int | None = None  # tokens of a step, in place of rows
@@ -141,7 +148,7 @@ class Candidate:
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Settings | None = field(default=None, metadata=fills("BitsAndBytesConfig"))
-    chat_template: Literal["mistral", "chatml", "plain"] | None = None
+    chat_template: str | None = field(default=None, metadata=TEMPLATE)
 
     def base(self) -> Base:
         """The model from outside, as a base."""

@@ -15,8 +15,9 @@ from trl import DPOConfig, DPOTrainer
 
 from finetune.console import say, warn
 from finetune.data.formats import Conversation, Pair
-from finetune.data.tokens import Encoded, encode, render, shorten, shortened_note
-from finetune.errors import DataError, FinetuneError
+from finetune.data.pairs import answered, fit
+from finetune.data.tokens import Encoded, encode
+from finetune.errors import FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import add_adapter, check_places, copy_adapter, is_quantized
 from finetune.models.distributed import loaded_in_shards, one_format
@@ -40,10 +41,8 @@ def check(stage: Dpo, job: Job) -> None:
     if stage.lora is not None:
         check_places(job.model.base, stage.lora)
     rows = pairs(stage.data)[:SAMPLE]
-    for pair in rows:
-        answer = {"role": "assistant", "content": pair.chosen}
-        encode(tokenizer, Conversation([*pair.prompt, answer]), max_length=None)
-    _fit(tokenizer, rows, training.longest(stage.train))
+    encode(tokenizer, [Conversation(answered(pair)[0]) for pair in rows], max_length=None)
+    fit(tokenizer, rows, training.longest(stage.train))
 
 
 def run(stage: Dpo, job: Job) -> Result:
@@ -53,7 +52,7 @@ def run(stage: Dpo, job: Job) -> Result:
         model = _policy(stage, job)
     rows = pairs(stage.data)
     plan = training.plan(stage.train, len(rows), stage.batch_size, context_length(model))
-    rows, lengths, cuts = _fit(tokenizer, rows, plan.max_length)
+    rows, lengths, cuts = fit(tokenizer, rows, plan.max_length)
     notes += cuts
     samples.leave(job, tokenizer, _both_answers(tokenizer, rows[0], plan.max_length))
     order = training.order(plan, lengths, stage.batch_size, job.seed)
@@ -110,42 +109,12 @@ def _policy(stage: Dpo, job: Job) -> Any:
     return open_model(job.model, trainable=True)
 
 
-def _fit(
-    tokenizer: Any, rows: list[Pair], max_length: int | None
-) -> tuple[list[Pair], list[int], list[str]]:
-    """Pairs whose prompts leave room for the longer answer, their lengths, and what that cost."""
-    fitted, lengths, shortened, cut = [], [], 0, 0
-    for row in rows:
-        answers = [{"role": "assistant", "content": text} for text in (row.chosen, row.rejected)]
-        room = max(len(render(tokenizer, [*row.prompt, answer])) for answer in answers)
-        prompt = row.prompt
-        if max_length and room > max_length:
-            of_prompt = len(render(tokenizer, row.prompt, answer_follows=True))
-            limit = max_length - (room - of_prompt)
-            cut += limit <= 0
-            prompt, _ = shorten(tokenizer, row.prompt, max(limit, 16), answer_follows=True)
-            shortened += 1
-        fitted.append(Pair(prompt, row.chosen, row.rejected))
-        lengths.append(room)
-    if cut == len(rows):
-        raise DataError(
-            f"no pair leaves room for a prompt within {max_length} tokens",
-            remedy="Raise train.max_length.",
-        )
-    notes = shortened_note(shortened, len(rows), max_length)
-    if cut:
-        notes.append(
-            f"{cut} of {len(rows)} pairs have answers longer than {max_length} tokens: cut"
-        )
-    return fitted, lengths, notes
-
-
 def _both_answers(
     tokenizer: Any, pair: Pair, max_length: int | None
 ) -> Iterator[tuple[int, str, Encoded]]:
-    for title, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
-        answer = {"role": "assistant", "content": text}
-        yield 0, title, encode(tokenizer, Conversation([*pair.prompt, answer]), max_length)
+    talks = [Conversation(talk) for talk in answered(pair)]
+    rows = encode(tokenizer, talks, max_length)
+    return ((0, title, row) for title, row in zip(("chosen", "rejected"), rows, strict=True))
 
 
 def _dataset(rows: list[Pair]) -> datasets.Dataset:

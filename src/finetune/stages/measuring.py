@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from accelerate.utils import gather_object
 
 from finetune.data.formats import Conversation, as_messages
-from finetune.data.tokens import Encoded, encode, render, shorten, shortened_note
+from finetune.data.shorten import render, shorten, shortened_note
+from finetune.data.tokens import Encoded, encode
 from finetune.errors import FinetuneError
 from finetune.models.generate import Answer, generate
 from finetune.models.likelihood import likelihoods, windows
@@ -122,11 +123,17 @@ class Likely:
     def measure(self, name: str, model: Any, tokenizer: Any) -> None:
         """Likelihood of everything in each row."""
         limit = context_length(model)
+        talks = [text for item in self.items for text in item if isinstance(text, Conversation)]
+        encoded = iter(encode(tokenizer, talks, limit))
         parts = [
             (number, place, row)
             for number, item in enumerate(self.items)
             for place, text in enumerate(item)
-            for row in self._encoded(tokenizer, text, limit)
+            for row in (
+                [next(encoded)]
+                if isinstance(text, Conversation)
+                else self._windows(tokenizer, text, limit)
+            )
         ]
         rows = [row for _, _, row in parts]
         self.notes += shortened_note(sum(row.shortened for row in rows), len(rows), limit)
@@ -154,11 +161,7 @@ class Likely:
         )
         files.write_lines(folder / f"likelihoods-{self.score.name}.jsonl", lines)
 
-    def _encoded(
-        self, tokenizer: Any, text: Conversation | str, limit: int | None
-    ) -> list[Encoded]:
-        if isinstance(text, Conversation):
-            return [encode(tokenizer, text, limit)]
+    def _windows(self, tokenizer: Any, text: str, limit: int | None) -> list[Encoded]:
         longest = min(self.score.max_length or LONGEST_WINDOW, limit or LONGEST_WINDOW)
         stride = min(self.score.stride or longest // 2, longest - 1)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]

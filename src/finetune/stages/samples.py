@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
+
+import datasets
 
 from finetune.data.tokens import IGNORED, Encoded
 from finetune.job import Job
@@ -14,11 +16,15 @@ from finetune.ranks import is_main
 NAME = "samples.jsonl"
 
 
-def telling(rows: Sequence[Encoded]) -> list[int]:
-    """Numbers of the rows worth a look: the first, the longest, the first that had to be cut."""
-    longest = max(range(len(rows)), key=lambda index: len(rows[index].input_ids))
-    cut = (index for index, row in enumerate(rows) if row.shortened or row.cut)
-    return list(dict.fromkeys([0, longest, *list(cut)[:1]]))
+def telling(rows: datasets.Dataset) -> list[int]:
+    """Numbers of the rows worth a look: the first, the longest, the first that had to be cut.
+
+    `rows` has the columns of `encode_rows`.
+    """
+    lengths = list(rows["length"])
+    losses = zip(rows["shortened"], rows["cut"], strict=True)
+    cut = [index for index, lost in enumerate(losses) if any(lost)]
+    return list(dict.fromkeys([0, lengths.index(max(lengths)), *cut[:1]]))
 
 
 def leave(job: Job, tokenizer: Any, rows: Iterable[tuple[int, str, Encoded]]) -> None:

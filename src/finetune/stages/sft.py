@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import datasets
 from trl import SFTConfig, SFTTrainer
 
 from finetune.console import warn
-from finetune.data.tokens import Encoded, encode, shortened_note
-from finetune.errors import DataError, FinetuneError
+from finetune.data.encoded import encode_rows, row_at
+from finetune.data.losses import losses
+from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
 from finetune.models.adapters import add_adapter, check_places, keep_full_precision
 from finetune.models.distributed import loaded_in_shards
 from finetune.models.load import context_length, open_model, read_config
 from finetune.models.save import save_adapter, save_model
 from finetune.models.tokenizers import load_tokenizer
+from finetune.ranks import rank
 from finetune.recipe.types import Sft
 from finetune.stages import samples, training
 from finetune.stages.layout import Rows, lay_out
@@ -33,7 +36,9 @@ def check(stage: Sft, job: Job) -> None:
         check_places(job.model.base, stage.lora)
     limit = training.longest(stage.train)
     talks = conversations(stage.data)[:SAMPLE]
-    losses_of([encode(tokenizer, talk, limit) for talk in talks], limit)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.arrow"
+        losses(encode_rows(tokenizer, talks, limit, mask=stage.mask, file=file), limit)
 
 
 def run(stage: Sft, job: Job) -> Result:
@@ -43,14 +48,17 @@ def run(stage: Sft, job: Job) -> Result:
         model = _model(stage, job)
     talks = conversations(stage.data)
     limit = training.fitting(stage.train, context_length(model))
-    rows = [encode(tokenizer, talk, limit) for talk in talks]
-    notes += losses_of(rows, limit)
-    samples.leave(job, tokenizer, ((each, "", rows[each]) for each in samples.telling(rows)))
+    file = training.scratch(job) / f"rows-{rank()}.arrow"
+    rows = encode_rows(
+        tokenizer, talks, limit, mask=stage.mask, file=file, title=f"{job.name}: tokens"
+    )
+    notes += losses(rows, limit)
+    samples.leave(job, tokenizer, ((n, "", row_at(rows, n)) for n in samples.telling(rows)))
     layout = lay_out(
         stage,
         Rows(
-            dataset=_dataset(rows),
-            lengths=[len(row.input_ids) for row in rows],
+            dataset=rows.select_columns(["input_ids", "labels"]),
+            lengths=list(rows["length"]),
             limit=limit,
             model=model,
             pad_token_id=tokenizer.pad_token_id,
@@ -78,31 +86,8 @@ def run(stage: Sft, job: Job) -> Result:
         warn(f"{job.name}: {note}")
     facts = training.train(trainer, job, layout.rows_per_step) | layout.facts
     facts["rows"] = len(rows)
-    facts["learnt_tokens"] = sum(row.learnt for row in rows)
+    facts["learnt_tokens"] = sum(rows["learnt"])
     return Result(model=_save(trainer, tokenizer, job), facts=facts, warnings=tuple(notes))
-
-
-def losses_of(rows: list[Encoded], max_length: int | None) -> list[str]:
-    """Sentences about what fitting the rows into `max_length` tokens cost.
-
-    Raises:
-        DataError: rows in which nothing is left to learn.
-    """
-    empty = [number for number, row in enumerate(rows, start=1) if row.learnt == 0]
-    if empty:
-        raise DataError(
-            f"{len(empty)} of {len(rows)} rows have no token to learn, first row {empty[0]}",
-            remedy=f"Raise train.max_length (now {max_length}), or remove rows without an answer.",
-        )
-    notes = shortened_note(sum(row.shortened for row in rows), len(rows), max_length)
-    cut = sum(row.cut for row in rows)
-    if cut:
-        number = sum(row.cut > 0 for row in rows)
-        share = 100 * cut / (cut + sum(row.learnt for row in rows))
-        notes.append(
-            f"{number} of {len(rows)} answers lost their end: {share:.1f}% of what is learnt"
-        )
-    return notes
 
 
 def _model(stage: Sft, job: Job) -> Any:
@@ -116,12 +101,6 @@ def _model(stage: Sft, job: Job) -> Any:
             remedy="Leave `lora` out to go on training it, or put a merge stage between.",
         )
     return add_adapter(open_model(job.model), stage.lora, job.seed)
-
-
-def _dataset(rows: list[Encoded]) -> datasets.Dataset:
-    return datasets.Dataset.from_dict(
-        {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
-    )
 
 
 def _save(trainer: SFTTrainer, tokenizer: Any, job: Job) -> ModelRef:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers.trainer_callback import PrinterCallback
@@ -61,6 +62,13 @@ def fitting(settings: Settings, context: int | None) -> int | None:
 def longest(settings: Settings) -> int | None:
     """Most tokens of a row as the recipe has it; the architecture may take fewer."""
     return settings.get("max_length", 1024)
+
+
+def scratch(job: Job) -> Path:
+    """Where a stage may write what only its training needs; gone when the stage is done."""
+    folder = job.out / CHECKPOINTS
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def order(plan: Plan, lengths: list[int], batch_size: int, seed: int) -> list[int]:
