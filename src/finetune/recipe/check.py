@@ -119,6 +119,9 @@ def _stage(stage: Stage, reading: Reading) -> None:
             place = f"{stage.name}.models[{number}].chat_template"
             _template(model.chat_template, place, reading)
         _require(stage, reading)
+        for number, model in enumerate(stage.models or (), start=1):
+            place = f"{stage.name}.models[{number}].chat_template"
+            _template(model.chat_template, place, reading)
     tokens = f"{stage.name}.batch_tokens"
     if getattr(stage, "batch_tokens", None) and f"{stage.name}.batch_size" in reading.places:
         reading.refuse_at(tokens, "`batch_size` counts a step in rows already; keep one of the two")

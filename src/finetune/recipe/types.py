@@ -161,7 +161,7 @@ class Evaluate(Stage):
     """Scores of several models on the same rows."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     tasks: tuple[Score, ...]
     models: tuple[Candidate, ...] = ()  # empty: base and every stage before
