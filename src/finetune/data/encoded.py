@@ -33,7 +33,7 @@ def encode_rows(
     """Every conversation as `finetune.data.tokens.encode` gives it, written to `file` (Arrow).
 
     Columns: `input_ids` and `labels`; `length` in tokens; and as in `Encoded`: `learnt`,
-    `shortened` (0 or 1), `cut`, `unstopped`, `apart`, `lookalikes`.
+    `shortened`, `cut`, `unstopped`, `apart`, `lookalikes`.
 
     Raises:
         DataError: the template refuses rows, or what belongs to an answer cannot be told.
@@ -41,7 +41,8 @@ def encode_rows(
     import datasets
     import pyarrow
 
-    whole = [(name, pyarrow.int32()) for name in COUNTS]
+    kinds = {"shortened": pyarrow.bool_()}
+    whole = [(name, kinds.get(name, pyarrow.int32())) for name in COUNTS]
     lists = [(name, pyarrow.list_(pyarrow.int32())) for name in ("input_ids", "labels")]
     schema = pyarrow.schema([*lists, *whole])
     rows = encoded(Chat(tokenizer), talks, max_length, mask)
@@ -78,6 +79,6 @@ def _table(batch: list[Encoded], schema: Any) -> Any:
         "input_ids": [row.input_ids for row in batch],
         "labels": [row.labels for row in batch],
         "length": [len(row.input_ids) for row in batch],
-        **{name: [int(getattr(row, name)) for row in batch] for name in COUNTS[1:]},
+        **{name: [getattr(row, name) for row in batch] for name in COUNTS[1:]},
     }
     return pyarrow.record_batch([values[name] for name in schema.names], schema=schema)
