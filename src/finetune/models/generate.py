@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from finetune.data.tokens import stop_ids
 from finetune.models.batches import batches_by_length
+from finetune.models.decoding import decode
 from finetune.recipe.types import Settings
 
 
@@ -49,28 +50,19 @@ def generate(
     answers = [Answer("")] * len(prompts)
     with tqdm(total=len(prompts), desc=title, unit="row", disable=None, leave=False) as bar:
         for rows in batches_by_length([len(prompt) for prompt in prompts], batch_size):
-            batch = left_padded([prompts[row] for row in rows], tokenizer.pad_token_id)
-            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            ids, mask = left_padded([prompts[row] for row in rows], tokenizer.pad_token_id)
             with torch.inference_mode():
-                out = model.generate(**batch, generation_config=config)
-            written = out[:, batch["input_ids"].shape[1] :].tolist()
-            for row, ids in zip(rows, written, strict=True):
-                answers[row] = _answer(tokenizer, ids, config.eos_token_id)
+                written = decode(model, ids.to(model.device), mask.to(model.device), config)
+            for row, new in zip(rows, written, strict=True):
+                text = tokenizer.decode(new, skip_special_tokens=True).strip()
+                answers[row] = Answer(text, len(new), new[-1] in config.eos_token_id)
             bar.update(len(rows))
     return answers
 
 
-def _answer(tokenizer: Any, ids: list[int], stops: Sequence[int]) -> Answer:
-    """Tokens up to the first that ends an answer; what follows it is padding."""
-    end = next((at for at, token in enumerate(ids) if token in stops), None)
-    own = ids if end is None else ids[: end + 1]
-    text = tokenizer.decode(own, skip_special_tokens=True).strip()
-    return Answer(text, len(own), end is not None)
-
-
-def left_padded(rows: Sequence[list[int]], pad: int) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, (rows, longest row), each row against the right edge."""
+def left_padded(rows: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and attention mask, (rows, longest row) each, each row against the right edge."""
     longest = max(len(row) for row in rows)
     ids = [[pad] * (longest - len(row)) + row for row in rows]
     mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+    return torch.tensor(ids), torch.tensor(mask)

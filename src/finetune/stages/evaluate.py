@@ -5,6 +5,8 @@ First everything that needs a model goes to disk; scores follow from there (`fin
 
 from __future__ import annotations
 
+from transformers import set_seed
+
 from finetune.console import say, warn
 from finetune.job import Job, Result
 from finetune.models.generate import generation_config
@@ -34,6 +36,7 @@ def run(stage: Evaluate, job: Job) -> Result:
         for name, model in opened(base, refs):
             say(f"  {job.name}: {name}")
             for measurer in measurers:
+                set_seed(job.seed)
                 measurer.measure(name, model, tokenizer)
     notes = tuple(dict.fromkeys(note for measurer in measurers for note in measurer.notes))
     for note in notes:
