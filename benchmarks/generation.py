@@ -19,7 +19,7 @@ import torch
 from transformers import pipeline
 
 from finetune.chain.run import run
-from finetune.data.tokens import render
+from finetune.data.shorten import render
 from finetune.models.generate import generate, generation_config
 from finetune.models.load import open_base
 from finetune.models.tokenizers import load_tokenizer
