@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conversations import conversations
 
-from finetune.data.formats import Conversation
+from finetune.data.examples import Conversation
 from finetune.data.tokens import IGNORED, encode
 from finetune.embedded import base_folder
 

@@ -3,7 +3,8 @@
 import pytest
 
 from finetune.data.chat import Chat
-from finetune.data.formats import turn
+from finetune.data.examples import Conversation
+from finetune.data.messages import as_messages
 from finetune.data.shorten import CUT_MARK, render, shorten
 from finetune.data.tokens import IGNORED, encode, stop_ids
 from finetune.models.tokenizers import SPECIAL, complete, train_tokenizer
@@ -21,6 +22,10 @@ TALK = [
     {"role": "user", "content": "Price?"},
     {"role": "assistant", "content": "12.50"},
 ]
+
+
+def turn(prompt, answer):
+    return Conversation([*as_messages(prompt, "user"), *as_messages(answer, "assistant")])
 
 
 @pytest.fixture(scope="module", params=sorted(SPECIAL))

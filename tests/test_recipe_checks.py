@@ -168,7 +168,7 @@ def test_a_base_is_either_a_model_or_a_config(tmp_path, base, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{split: train}", "sft.data: needs `task`, `sample` or `path`"),
+        ("{split: train}", "sft.data: needs `task`, `sample`, `path` or `mix`"),
         ("{sample: corpus, path: x.jsonl}", "`sample` names the rows already"),
         ("{task: samsum, revision: abc}", "sft.data.revision: belongs to the `path`"),
     ],

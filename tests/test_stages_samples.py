@@ -23,7 +23,7 @@ def tokenizer(random_base):
 
 
 def encoded(tokenizer, messages, limit=None):
-    from finetune.data.formats import Conversation
+    from finetune.data.examples import Conversation
     from finetune.data.tokens import encode
 
     return encode(tokenizer, [Conversation(messages)], limit)[0]
@@ -44,7 +44,7 @@ def test_stretches_joined_are_the_text_and_the_learnt_ones_the_answers(tokenizer
 
 def test_the_first_the_longest_and_the_first_cut_row_are_left(tokenizer, tmp_path):
     from finetune.data.encoded import encode_rows, row_at
-    from finetune.data.formats import Conversation
+    from finetune.data.examples import Conversation
     from finetune.job import Job, ModelRef
     from finetune.recipe.types import Base
     from finetune.stages import samples

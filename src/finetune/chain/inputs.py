@@ -62,11 +62,19 @@ def sources(stage: Stage) -> Iterator[tuple[str, Source]]:
     if isinstance(stage, Evaluate):
         for score in stage.tasks:
             if data := score.data or _test_split(score):
-                yield score.name, locate(data)
+                yield from _located(data, score.name)
     else:
         data = getattr(stage, "data", None)
         if isinstance(data, Data):
-            yield data.task or data.sample or "", locate(data)
+            yield from _located(data, data.task or data.sample or "")
+
+
+def _located(data: Data, name: str) -> Iterator[tuple[str, Source]]:
+    """The source of `data`; of a mix, each by its number."""
+    if not data.mix:
+        yield name, locate(data)
+    for number, part in enumerate(data.mix, start=1):
+        yield f"{name}/{number}" if name else str(number), locate(part)
 
 
 def problems(recipe: Recipe) -> list[FinetuneError]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from finetune.chain.fingerprint import Fingerprints
@@ -16,7 +18,7 @@ from finetune.chain.inputs import adapter_path, base_files, base_path, sources
 from finetune.chain.links import BASE, combined, parent, scored_models
 from finetune.embedded import template_file
 from finetune.recipe.types import Base, Candidate, Evaluate, Merge, Recipe, Stage
-from finetune.tasks import chosen_metrics, scored
+from finetune.tasks import TASKS, chosen_metrics, scored
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def _settings(stage: Stage) -> dict[str, Any]:
         settings["combine"].pop("adapters")
     for data in [settings.get("data"), *(task["data"] for task in settings.get("tasks", ()))]:
         if data is not None:
-            data["path"] = None  # its content counts
+            for by_content in (data, *data["mix"]):
+                # Content counts, not where it lies or how it comes; what is read is the same.
+                by_content |= {"path": None, "streaming": None}
+            data["on_bad_row"] = None  # with rows refused there is a result only in one way
     return {"settings": settings}
 
 
@@ -128,8 +133,12 @@ def _task_versions(stage: Stage) -> dict[str, int]:
     names: set[str] = set()
     if isinstance(stage, Evaluate):
         names = {score.task for score in stage.tasks}
-    elif (data := getattr(stage, "data", None)) and data.task:
-        names = {data.task}
+    elif data := getattr(stage, "data", None):
+        # Columns may tell that rows are those of a task, which then words them.
+        sources = data.mix or (data,)
+        names = {each.task for each in sources if each.task}
+        if any(each.task is each.format is None for each in sources):
+            names |= TASKS.keys()
     found = {name: scored.version(name) for name in sorted(names)}
     return {name: version for name, version in found.items() if version is not None}
 
@@ -140,13 +149,16 @@ def _data(stage: Stage, prints: Fingerprints) -> dict[str, str]:
         before = f"{name}/" if name else ""
         if source.hub:
             content[f"{before}{source.hub}"] = source.revision or "newest"
+        above = _common(source.files)
         for file in (*source.files, *source.beside):
-            within = (
-                file.relative_to(source.files[0].parent) if file in source.beside else file.name
-            )
-            content[f"{before}{within}"] = prints.of(file)
+            content[f"{before}{file.relative_to(above)}"] = prints.of(file)
     for score in getattr(stage, "tasks", ()):
         for name in score.metrics:
             for file in chosen_metrics.files(name):
                 content[f"{score.name}/{file.parent.name}/{file.name}"] = prints.of(file)
     return content
+
+
+def _common(files: tuple[Path, ...]) -> Path:
+    """The folder that all files lie below: one file's own."""
+    return Path(os.path.commonpath([file.parent for file in files])) if files else Path()

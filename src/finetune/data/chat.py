@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from finetune.data.formats import Message
+from finetune.data.examples import Message
 from finetune.errors import DataError, FinetuneError
 
 MARK = "\ue000answer\ue000"  # of the private use area: no template or data has a use for it

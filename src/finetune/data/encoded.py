@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from finetune.data.chat import Chat
-from finetune.data.formats import Conversation
+from finetune.data.examples import Conversation
 from finetune.data.tokens import Encoded, encoded
 from finetune.recipe.types import Mask
 

@@ -1,148 +1,160 @@
-"""What rows mean: conversations to learn from, preference pairs, or plain text."""
+"""Which layout rows have, told from their columns and values, and said aloud."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.data.rows import Row, describe, need
+from finetune.data.conversions import NAMES, Convert, conversion
+from finetune.data.documents import Row
+from finetune.data.layouts import Layout, shape
+from finetune.data.rows import describe
 from finetune.errors import DataError
-from finetune.recipe.types import Data
-
-Message = dict[str, str]
+from finetune.recipe.types import Rows
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """Messages whose assistant turns are learnt, in the form chat templates take."""
+class Reading:
+    """How the rows of a source are read: their layout, what is made of it, and both in words."""
 
-    messages: list[Message]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two answers to one prompt, the better one first."""
-
-    prompt: list[Message]
-    chosen: str
-    rejected: str
+    layout: Layout
+    convert: Convert
+    said: str
 
 
-def turn(prompt: Any, answer: Any) -> Conversation:
-    """One question and its answer, each a text or a list of messages."""
-    return Conversation([*as_messages(prompt, "user"), *as_messages(answer, "assistant")])
+def recognise(first: Sequence[Row], rows: Rows, wanted: type, layouts: Sequence[Layout]) -> Reading:
+    """The reading of rows that begin with these `first` ones.
 
-
-def conversations(rows: Sequence[Row], data: Data) -> list[Conversation]:
-    """Rows of `prompt` and `completion`, or of `messages`.
+    Of the layouts whose columns are there, one that reads more columns hides one that reads fewer
+    of the same. What is left must be one of the wanted kind, or one that becomes that kind.
 
     Raises:
-        DataError: the columns fit neither, or a row lacks a value.
+        DataError: none fits or several do; the message says how to name one.
     """
-    columns = set(rows[0])
-    if {"prompt", "completion"} <= columns:
-        need(rows, ("prompt", "completion"), data)
-        _refuse_misshapen(rows, ("prompt", "completion"), data)
-        return [turn(row["prompt"], row["completion"]) for row in rows]
-    if "messages" in columns:
-        need(rows, ("messages",), data)
-        _refuse_misshapen(rows, ("messages",), data, text=False)
-        _refuse_unanswered(rows, data)
-        return [Conversation([_message(each) for each in row["messages"]]) for row in rows]
-    raise DataError(
-        f"cannot tell what the columns mean: {', '.join(sorted(columns))}",
-        where=describe(data),
-        remedy="Wanted: prompt and completion, or messages. Name them with data.columns "
-        "({prompt: NAME, completion: NAME}), or the whole layout with data.task.",
+    shapes = _shapes(first)
+    _check_columns(rows, shapes)
+    named = [each for each in layouts if rows.format in {None, each.name}]
+    fitting = _fitting(named, first, by_shape=True)
+    # Where no shapes fit the names of columns may: each row is then told what is wrong with it.
+    by_name = [] if _chosen(fitting, wanted, ()) else _fitting(named, first, by_shape=False)
+    found = _chosen(fitting or by_name, wanted, rows.columns) or _chosen(by_name, wanted, ())
+    if len(found) > 1:
+        raise _several(found, rows)
+    if not found:
+        what, remedy = _unfit(fitting, named, shapes, wanted)
+        raise DataError(what, where=describe(rows), remedy=remedy)
+    layout, columns = found[0]
+    made = conversion(layout.kind, wanted)
+    assert made is not None, "only layouts that become the wanted kind are chosen"
+    return Reading(layout, made[0], _said(layout, columns, shapes, made[1]))
+
+
+Fit = tuple[Layout, tuple[str, ...]]  # a layout, and the columns it reads here
+
+
+def _shapes(rows: Sequence[Row]) -> dict[str, str]:
+    """Column -> the most frequent shape of its values, nulls aside."""
+    counts: dict[str, Counter[str]] = {}
+    for row in rows:
+        for name, value in row.items():
+            counts.setdefault(name, Counter())[shape(value)] += 1
+    return {name: _most(found) for name, found in counts.items()}
+
+
+def _most(found: Counter[str]) -> str:
+    return next((each for each, _ in found.most_common() if each != "null"), "null")
+
+
+def _fitting(layouts: Sequence[Layout], first: Sequence[Row], by_shape: bool) -> list[Fit]:
+    """Layouts that the columns have, and their shapes if that is asked; each reading once."""
+    plain = _shapes(first)
+    fits: dict[tuple[Any, ...], Fit] = {}
+    for layout in layouts:
+        shapes = _shapes(_prepared(first, layout)) if layout.prepare else plain
+        if all(
+            name in shapes and (not by_shape or shapes[name] in wanted)
+            for name, wanted in layout.needs.items()
+        ):
+            columns = layout.columns(list(shapes))
+            reading = (frozenset(columns), layout.title if by_shape else "", layout.kind)
+            fits.setdefault(reading, (layout, columns))
+    found = list(fits.values())
+    return [fit for fit in found if not any(set(fit[1]) < set(other[1]) for other in found)]
+
+
+def _prepared(first: Sequence[Row], layout: Layout) -> list[Row]:
+    assert layout.prepare is not None
+    made = layout.prepare(list(first))
+    return [row if isinstance(row, dict) else old for row, old in zip(made, first, strict=True)]
+
+
+def _chosen(fitting: Sequence[Fit], wanted: type, renamed: Collection[str]) -> list[Fit]:
+    direct = [fit for fit in fitting if fit[0].kind is wanted]
+    found = direct or [fit for fit in fitting if conversion(fit[0].kind, wanted)]
+    # Columns that the recipe has named are meant to be read.
+    return [fit for fit in found if set(renamed) <= set(fit[1])] or found
+
+
+def _check_columns(rows: Rows, shapes: Mapping[str, str]) -> None:
+    absent = [theirs for ours, theirs in rows.columns.items() if ours not in shapes]
+    if absent:
+        raise DataError(
+            f"no column {absent[0]!r}",
+            where=describe(rows),
+            remedy=f"data.columns maps our name to the file's; here are: {', '.join(shapes)}.",
+        )
+
+
+def _said(layout: Layout, columns: Sequence[str], shapes: Mapping[str, str], converted: str) -> str:
+    talks = any(shapes.get(name) == "messages" for name in columns)
+    unread = [name for name in shapes if name not in columns and layout.prepare is None]
+    parts = [
+        f"reads as {layout.title}{', conversational' if talks else ''}, from {'/'.join(columns)}",
+        converted,
+        f"not read: {', '.join(unread)}" if unread else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _several(found: Sequence[Fit], rows: Rows) -> DataError:
+    listed = " or ".join(f"{fit[0].name} from {'/'.join(fit[1])}" for fit in found)
+    return DataError(
+        f"the rows may be read in {len(found)} ways: {listed}",
+        where=describe(rows),
+        remedy="Name one with data.format, or its columns with data.columns, such as "
+        f"{_example(found[0])}.",
     )
 
 
-def pairs(
-    rows: Sequence[Row], data: Data, prompt: Callable[[Row], Any], needed: Sequence[str]
-) -> list[Pair]:
-    """Rows of `chosen` and `rejected` answers to what `prompt` makes of the `needed` columns.
-
-    Raises:
-        DataError: a row lacks a value, or its two answers are the same text.
-    """
-    need(rows, (*needed, "chosen", "rejected"), data)
-    _refuse_misshapen(rows, ("chosen", "rejected", *({"prompt"} & set(needed))), data)
-    same = [number for number, row in enumerate(rows, 1) if row["chosen"] == row["rejected"]]
-    if same:
-        raise DataError(
-            f"'chosen' and 'rejected' are the same text in {len(same)} of {len(rows)} rows, "
-            f"first in row {same[0]}",
-            where=describe(data),
-            remedy="Remove these rows: they say nothing about which answer is better.",
-        )
-    return [
-        Pair(as_messages(prompt(row), "user"), _answer(row["chosen"]), _answer(row["rejected"]))
-        for row in rows
-    ]
-
-
-def texts(rows: Sequence[Row], data: Data) -> list[str]:
-    """Rows of `text`."""
-    need(rows, ("text",), data)
-    return [str(row["text"]) for row in rows]
-
-
-def as_messages(content: Any, role: str) -> list[Message]:
-    """Messages as they are; a text becomes one message of `role`."""
-    if isinstance(content, str):
-        return [{"role": role, "content": content}]
-    return [_message(each) for each in content]
-
-
-def _refuse_misshapen(
-    rows: Sequence[Row], columns: Sequence[str], data: Data, text: bool = True
-) -> None:
-    """Refuse what is neither a text (where one will do) nor a list of messages."""
-    for number, row in enumerate(rows, start=1):
-        for column in columns:
-            value = row[column]
-            if not (text and isinstance(value, str)) and not _are_messages(value):
-                wanted = "a text, or a list of messages" if text else "a list of messages"
-                raise DataError(
-                    f"row {number}: {column!r} is {str(value)[:60]!r}, wanted is {wanted}",
-                    where=describe(data),
-                    remedy="A message is {role: user or assistant, content: TEXT}.",
-                )
-
-
-def _are_messages(value: Any) -> bool:
+def _unfit(
+    fitting: Sequence[Fit], named: Sequence[Layout], shapes: Mapping[str, str], wanted: type
+) -> tuple[str, str]:
+    """What is wrong with rows that have no reading of the wanted kind, and the way out."""
+    has = ", ".join(f"{name} ({kind})" for name, kind in shapes.items())
+    if not fitting:
+        return f"cannot tell what the columns mean: {has}", _ways(named, wanted)
+    layout, columns = fitting[0]
     return (
-        isinstance(value, list)
-        and bool(value)
-        and all(
-            isinstance(each, dict)
-            and isinstance(each.get("role"), str)
-            and isinstance(each.get("content"), str)
-            for each in value
-        )
+        f"the rows are {NAMES.get(layout.kind, layout.title)} (from {'/'.join(columns)}), and "
+        f"{NAMES.get(wanted, 'rows of a task')} are wanted",
+        f"The columns are: {has}. {_ways(named, wanted)}",
     )
 
 
-def _refuse_unanswered(rows: Sequence[Row], data: Data) -> None:
-    silent = [
-        number
-        for number, row in enumerate(rows, start=1)
-        if not any(each["role"] == "assistant" for each in row["messages"])
-    ]
-    if silent:
-        raise DataError(
-            f"{len(silent)} of {len(rows)} conversations have no message of the assistant, "
-            f"first in row {silent[0]}",
-            where=describe(data),
-            remedy="Remove these rows, or call the role that is to be learnt 'assistant'.",
-        )
+def _example(fit: Fit) -> str:
+    ours = ("prompt", "completion") if fit[0].name == "prompt_completion" else fit[1]
+    pairs = ", ".join(f"{our}: {theirs}" for our, theirs in zip(ours, fit[1], strict=False))
+    return f"{{{pairs}}}"
 
 
-def _answer(content: Any) -> str:
-    """The text of an answer given as text or as messages that end with the assistant's."""
-    return content if isinstance(content, str) else str(content[-1]["content"])
-
-
-def _message(each: Any) -> Message:
-    return {"role": str(each["role"]), "content": str(each["content"])}
+def _ways(layouts: Sequence[Layout], wanted: type) -> str:
+    """The layouts that would do, each once, with its columns."""
+    known: dict[str, str] = {}
+    for layout in layouts:
+        if layout.kind is wanted:
+            known.setdefault(layout.name, ", ".join(layout.needs))
+    listed = "; ".join(f"{name} ({columns})" for name, columns in known.items())
+    name = NAMES.get(wanted, "rows").capitalize()
+    return f"{name} come as {listed}; data.columns renames."

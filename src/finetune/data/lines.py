@@ -1,44 +1,98 @@
-"""Which line of a JSON-lines file cannot be read: the libraries name blocks, not lines."""
+"""Lines of a text file, compressed or not, each with its number; nothing is decoded here."""
 
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
-import json
 import lzma
-from collections.abc import Callable
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+from finetune.errors import DataError
+
+BOM = codecs.BOM_UTF8
+# The longer marks first: UTF-32's begins as UTF-16's does.
+OTHER_BOMS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
-def first_wrong_line(file: Path) -> tuple[int, str] | None:
-    """Number of the first line that is no JSON object, and what is wrong; None if none is.
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row that cannot be read, what is wrong with it, and its own text."""
 
-    Of other kinds of files, which may well spread over lines, nothing is said.
+    reason: str
+    text: str
+
+
+def numbered(file: Path) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line with its end) of each line; a byte-order mark is taken off.
+
+    Raises:
+        DataError: the file is not UTF-8 as a whole, or breaks off, at the line where it does.
     """
-    if ".jsonl" not in file.suffixes or file.suffix == ".zst":
-        return None
     number = 0
     try:
-        with OPENERS.get(file.suffix, open)(file, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if wrong := _wrong(line):
-                    return number, wrong
-    except UnicodeDecodeError as error:
-        return number + 1, f"this line or one soon after is not UTF-8 ({error.reason})"
-    except (OSError, EOFError) as error:
-        return number + 1, f"the file ends here or cannot be read further ({error})"
-    return None
+        with opened(file) as stream:
+            for number, line in enumerate(stream, start=1):
+                yield number, _unmarked(line, file) if number == 1 else line
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise DataError(
+            f"the file breaks off here or is damaged: {error}",
+            where=f"{file} line {number + 1}",
+            remedy="Fetch or pack the file again; how many rows are lost cannot be told.",
+        ) from error
 
 
-def _wrong(line: str) -> str:
-    if not line.strip():
-        return ""
-    try:
-        value = json.loads(line.rstrip())
-    except ValueError as error:
-        column = getattr(error, "colno", 1)
-        return f"not JSON at column {column}: {getattr(error, 'msg', error)}"
-    return "" if isinstance(value, dict) else "this is no JSON object with named columns"
+def opened(file: Path) -> IO[bytes]:
+    """The file's bytes, unpacked."""
+    if file.suffix == ".zst":
+        import pyarrow
+
+        packed = pyarrow.CompressedInputStream(pyarrow.OSFile(str(file)), "zstd")
+        return cast("IO[bytes]", _Lines(packed))
+    openers: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    return cast("IO[bytes]", openers.get(file.suffix, open)(file, "rb"))
+
+
+class _Lines:
+    """Lines of a stream of Arrow's, which has none of its own when it unpacks."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def read(self) -> bytes:
+        return self.stream.read()
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        while chunk := self.stream.read(1 << 20):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line + b"\n"
+        if rest:
+            yield rest
+
+
+def _unmarked(line: bytes, file: Path) -> bytes:
+    for mark, name in OTHER_BOMS.items():
+        if line.startswith(mark):
+            raise DataError(
+                f"this file is {name}, and rows are read as UTF-8",
+                where=f"{file} line 1",
+                remedy=f"Save it as UTF-8: iconv -f {name} -t UTF-8 {file.name}",
+            )
+    return line.removeprefix(BOM)

@@ -7,19 +7,13 @@ from pathlib import Path
 
 from finetune.embedded import sample_files, sample_splits
 from finetune.errors import DataError
-from finetune.recipe.types import Data
+from finetune.recipe.types import Rows
 
-# Extension (compression aside) -> the `datasets` builder that reads it.
-BUILDERS = {
-    ".jsonl": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".txt": "text",
-}
-COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
+# Extension (compression aside) -> how files of it are read. Text has lines, the others have rows.
+TEXT_KINDS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".txt": "text"}
+KINDS = {**TEXT_KINDS, ".parquet": "parquet", ".arrow": "arrow"}
+MARKS = "*?["  # of a pattern
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -27,7 +21,7 @@ class Source:
     """Local `files` of one kind, or a `hub` id; `beside` are files that belong to them."""
 
     files: tuple[Path, ...] = ()
-    builder: str = ""
+    kind: str = ""
     hub: str | None = None
     revision: str | None = None
     beside: tuple[Path, ...] = ()
@@ -36,76 +30,112 @@ class Source:
         return self.hub or ", ".join(str(file) for file in self.files)
 
 
-def locate(data: Data) -> Source:
-    """Find the rows that `data` speaks of.
+def locate(rows: Rows) -> Source:
+    """Find the rows that `rows` speaks of.
 
     Raises:
         DataError: nothing is there, the split does not exist, or the kind of file is unknown.
     """
-    if data.path is None:
-        return _embedded(data)
-    path = Path(data.path).expanduser()
+    if rows.path is None:
+        return _embedded(rows)
+    path = Path(rows.path).expanduser()
     if path.exists():
-        files = _files_in(path, data.split)
-        return Source(files, _builder(files), beside=_databases(data, files))
-    if _looks_like_hub_id(data.path):
-        return Source(hub=data.path, revision=data.revision)
+        return _local(_files_in(path, rows.split), rows)
+    if any(mark in rows.path for mark in MARKS):
+        return _local(_matching(path), rows)
+    if _looks_like_hub_id(rows.path):
+        return Source(hub=rows.path, revision=rows.revision)
     raise DataError(
         "no such file or folder",
-        where=data.path,
+        where=rows.path,
         remedy=f"Relative paths start at the current folder, {Path.cwd()}.",
     )
 
 
-def _embedded(data: Data) -> Source:
-    name = data.sample or data.task
+def unit(file: str) -> str:
+    """What a row of this file is counted in."""
+    return "line" if _suffix(Path(file)) in TEXT_KINDS else "row"
+
+
+def _embedded(rows: Rows) -> Source:
+    name = rows.sample or rows.task
     assert name is not None, "the recipe loader refuses data without a source"
-    files = sample_files(name, data.split)
+    files = sample_files(name, rows.split)
     if not files:
         raise DataError(
-            f"the embedded sample {name!r} has no split {data.split!r}",
+            f"the embedded sample {name!r} has no split {rows.split!r}",
             remedy=f"It has: {', '.join(sample_splits(name))}.",
         )
-    return Source(files, _builder(files), beside=_databases(data, files))
+    return _local(files, rows)
+
+
+def _local(files: tuple[Path, ...], rows: Rows) -> Source:
+    for key in ("streaming", "revision"):
+        if getattr(rows, key):
+            raise DataError(
+                f"`{key}` is of a hub id, and these are files",
+                where=str(rows.path),
+                remedy=f"Remove `{key}`: files are read row by row, whatever their size."
+                if key == "streaming"
+                else "Remove `revision`; a file is told from its next version by its content.",
+            )
+    return Source(files, _kind(files), beside=_databases(rows, files))
 
 
 def _files_in(path: Path, split: str) -> tuple[Path, ...]:
     """The file itself; of a folder, the files named after the split, else all it holds."""
     if path.is_file():
         return (path.resolve(),)
-    found = sorted(p.resolve() for p in path.iterdir() if p.is_file() and _kind(p) in BUILDERS)
+    found = sorted(p.resolve() for p in path.iterdir() if p.is_file() and _suffix(p) in KINDS)
     named = tuple(p for p in found if p.name.split(".")[0].split("-")[0] == split)
     if not found:
-        known = ", ".join(BUILDERS)
+        known = ", ".join(KINDS)
         raise DataError("no data file in this folder", where=str(path), remedy=f"Known: {known}.")
     return named or tuple(found)
 
 
-def _kind(file: Path) -> str:
+def _matching(pattern: Path) -> tuple[Path, ...]:
+    parts = pattern.parts
+    fixed = next(at for at, part in enumerate(parts) if any(mark in part for mark in MARKS))
+    found = Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
+    files = tuple(sorted(file.resolve() for file in found if file.is_file()))
+    if not files:
+        raise DataError(
+            "no file matches",
+            where=str(pattern),
+            remedy=f"Relative patterns start at the current folder, {Path.cwd()}.",
+        )
+    return files
+
+
+def _suffix(file: Path) -> str:
     suffixes = [suffix for suffix in file.suffixes if suffix not in COMPRESSIONS]
-    return suffixes[-1] if suffixes else ""
+    return suffixes[-1].lower() if suffixes else ""
 
 
-def _builder(files: tuple[Path, ...]) -> str:
-    kinds = {_kind(file) for file in files}
-    if len(kinds) > 1 or not kinds <= set(BUILDERS):
+def _kind(files: tuple[Path, ...]) -> str:
+    kinds = {_suffix(file) for file in files}
+    if len(kinds) > 1 or not kinds <= set(KINDS):
         raise DataError(
             f"cannot tell how to read files of kind {', '.join(sorted(kinds)) or 'none'}",
             where=str(files[0].parent),
-            remedy=f"Known kinds, one at a time: {', '.join(BUILDERS)}.",
+            remedy=f"Known kinds, one at a time: {', '.join(KINDS)}.",
         )
-    return BUILDERS[kinds.pop()]
+    return KINDS[kinds.pop()]
 
 
-def _databases(data: Data, files: tuple[Path, ...]) -> tuple[Path, ...]:
+def _databases(rows: Rows, files: tuple[Path, ...]) -> tuple[Path, ...]:
     """Text-to-SQL rows are scored on the databases that lie beside them, as in Spider."""
-    if data.task != "text_to_sql":
-        return ()
+    if rows.task not in {"text_to_sql", None}:
+        return ()  # without a task named, columns may yet tell that it is this one
     return tuple(sorted((files[0].parent / "database").glob("**/*.sqlite")))
 
 
 def _looks_like_hub_id(path: str) -> bool:
     parts = path.split("/")
     return (
-        len(parts) == 2 and all(parts) and not path.startswith((".", "~")) and not _kind(Path(path))
+        len(parts) == 2
+        and all(parts)
+        and not path.startswith((".", "~"))
+        and _suffix(Path(path)) not in KINDS
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.data.chat import MARK, Chat, Unrenderable
-from finetune.data.formats import Conversation, Message
+from finetune.data.examples import Conversation, Message
 from finetune.recipe.types import Mask
 
 SETTINGS = ("train", "weight")  # of a message: said to us, not to the template

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from finetune.data.formats import Message, Pair
+from finetune.data.examples import Message, Pair
 from finetune.data.shorten import render, shorten, shortened_note
 from finetune.errors import DataError
 
@@ -15,9 +15,7 @@ LEAST = 16  # tokens left of a prompt whose answers take all the room
 
 def answered(pair: Pair) -> tuple[list[Message], list[Message]]:
     """The two conversations of a pair, the better one first."""
-    both = ({"role": "assistant", "content": text} for text in (pair.chosen, pair.rejected))
-    chosen, rejected = ([*pair.prompt, answer] for answer in both)
-    return chosen, rejected
+    return [*pair.prompt, *pair.chosen], [*pair.prompt, *pair.rejected]
 
 
 def fit(

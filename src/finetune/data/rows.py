@@ -1,107 +1,130 @@
-"""Rows of any source as plain dictionaries, each needed column checked by name."""
+"""Rows of any source as plain dictionaries, one at a time, each with the place it came from.
+
+Text files are read with the standard library, so that values stay as they are and every
+complaint has its line; tables in binary and what lies on the hub, with `datasets`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.data.lines import first_wrong_line
+from finetune.data.documents import Row, json_rows
+from finetune.data.examples import Origin
+from finetune.data.lines import Broken, numbered
 from finetune.data.locate import Source, locate
+from finetune.data.tables import csv_rows
 from finetune.errors import DataError
-from finetune.recipe.types import Data
+from finetune.recipe.types import Rows
 
-Row = dict[str, Any]
+READERS = {"json": json_rows, "csv": csv_rows}
 
 
-def read(data: Data) -> list[Row]:
-    """All rows that `data` asks for, columns renamed, in the order of the file.
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One row as its file has it: columns renamed, nothing else done."""
+
+    origin: Origin
+    row: Row | Broken
+
+
+def describe(rows: Rows) -> str:
+    """The source in the words of the recipe, for messages."""
+    mixed = getattr(rows, "mix", ())
+    if mixed:
+        return " + ".join(describe(part) for part in mixed)
+    return rows.path or f"{rows.sample or rows.task} ({rows.split})"
+
+
+def stream(rows: Rows) -> Iterator[Raw]:
+    """All rows of the source in the order of its files.
 
     Raises:
-        DataError: the source is missing, empty, or not what its extension says.
+        DataError: the source is missing, or cannot be read as what its extension says.
     """
-    source = locate(data)
-    dataset: Any = _load(source, data.split) if _holds_anything(source) else ()
-    if len(dataset) == 0:
-        raise DataError("there are no rows", where=str(source), remedy="Give a file with rows.")
-    if data.rows is not None:
-        dataset = dataset.select(range(min(data.rows, len(dataset))))
-    _check_columns(data.columns, dataset.column_names, source)
-    return [_renamed(row, data.columns) for row in dataset]
+    source = locate(rows)
+    for raw in _hub(source, rows) if source.hub else _files(source):
+        row = raw.row
+        yield raw if isinstance(row, Broken) else Raw(raw.origin, _renamed(row, rows.columns))
 
 
-def describe(data: Data) -> str:
-    """The source in the words of the recipe, for messages."""
-    return data.path or f"{data.sample or data.task} ({data.split})"
+def _files(source: Source) -> Iterator[Raw]:
+    for file in source.files:
+        name = shown(file)
+        for line, row in _read(file, source.kind):
+            yield Raw(Origin(name, line), row)
 
 
-def need(rows: Sequence[Row], columns: Iterable[str], data: Data) -> None:
-    """Refuse rows in which a needed column is absent or empty, naming the first ten."""
-    wanted = tuple(columns)
-    bad = [
-        (number, column)
-        for number, row in enumerate(rows, start=1)
-        for column in wanted
-        if _is_empty(row.get(column))
-    ]
-    if not bad:
-        return
-    has = ", ".join(sorted(rows[0]))
-    listed = ", ".join(f"row {number} ({column!r})" for number, column in bad[:10])
-    raise DataError(
-        f"{len(bad)} needed values are missing or empty: {listed}",
-        where=describe(data),
-        remedy=f"Columns here: {has}. Rename with data.columns: {{{wanted[0]}: NAME}}.",
-    )
+def shown(file: Path) -> str:
+    """A path as short as it can be given from the current folder."""
+    here = Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
-def _is_empty(value: Any) -> bool:
-    return not value.strip() if isinstance(value, str) else value in (None, [])
+def _read(file: Path, kind: str) -> Iterator[tuple[int, Row | Broken]]:
+    if kind in READERS:
+        return READERS[kind](file)
+    return _texts(file) if kind == "text" else _table(file, kind)
 
 
-def _holds_anything(source: Source) -> bool:
-    """False for empty files, at which the library fails with words about something else."""
-    return not source.files or any(file.stat().st_size for file in source.files)
+def _texts(file: Path) -> Iterator[tuple[int, Row | Broken]]:
+    for number, line in numbered(file):
+        if line.isspace():
+            continue
+        text = line.rstrip(b"\r\n")
+        try:
+            yield number, {"text": text.decode()}
+        except UnicodeDecodeError as error:
+            reason = f"is not UTF-8 at byte {error.start + 1}"
+            yield number, Broken(reason, text.decode(errors="backslashreplace"))
 
 
-def _load(source: Source, split: str) -> Any:
+def _table(file: Path, kind: str) -> Iterator[tuple[int, Row | Broken]]:
     import datasets
 
+    number = 0
     try:
-        if source.hub:
-            return datasets.load_dataset(source.hub, revision=source.revision, split=split)
-        options: dict[str, Any] = {}
-        if source.builder == "csv" and ".tsv" in source.files[0].suffixes:
-            options["delimiter"] = "\t"
-        return datasets.load_dataset(
-            source.builder,
-            data_files=[str(file) for file in source.files],
-            split="train",
-            **options,
-        )
+        table = datasets.load_dataset(kind, data_files=str(file), split="train", streaming=True)
+        for number, row in enumerate(table, start=1):
+            yield number, {name: _without_padding(value) for name, value in row.items()}
     except Exception as error:
-        # The library raises many kinds here; what matters is which file, and its own first words.
-        raise _unreadable(source, error) from error
+        # The library raises many kinds here; what matters is where, and its own first words.
+        raise DataError(
+            f"cannot be read: {_first_line(error)}",
+            where=f"{shown(file)} row {number + 1}",
+            remedy="Check that the file is what its extension says and is not cut short.",
+        ) from error
 
 
-def _unreadable(source: Source, error: BaseException) -> DataError:
-    if source.hub:
-        return DataError(
+def _hub(source: Source, rows: Rows) -> Iterator[Raw]:
+    import datasets
+
+    name = str(source.hub)
+    try:
+        table = datasets.load_dataset(
+            name, revision=source.revision, split=rows.split, streaming=rows.streaming
+        )
+        for number, row in enumerate(table, start=1):
+            plain = {column: _without_padding(value) for column, value in row.items()}
+            yield Raw(Origin(name, number), plain)
+    except Exception as error:
+        raise DataError(
             f"cannot be read from the hub: {_first_line(error)}",
-            where=source.hub,
+            where=name,
             remedy="Check the name and the network (HF_HUB_OFFLINE switches it off), or give a "
             f"file; no folder of this name lies in {Path.cwd()}.",
-        )
-    if source.builder == "json":
-        for file in source.files:
-            if wrong := first_wrong_line(file):
-                remedy = "A .jsonl file has one JSON object per line: mend or remove this line."
-                return DataError(wrong[1], where=f"{file} line {wrong[0]}", remedy=remedy)
-    return DataError(
-        f"cannot be read: {_first_line(error)}",
-        where=str(source),
-        remedy="Check that the file is what its extension says and is not cut short.",
-    )
+        ) from error
+
+
+def _without_padding(value: Any) -> Any:
+    """Nested values as they were written: Arrow fills a key that one row lacks with null."""
+    if isinstance(value, list):
+        return [_without_padding(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _without_padding(each) for key, each in value.items() if each is not None}
+    return value
 
 
 def _first_line(error: BaseException) -> str:
@@ -110,17 +133,9 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(cause).__name__
 
 
-def _check_columns(columns: Mapping[str, str], names: list[str], source: Source) -> None:
-    absent = [name for name in columns.values() if name not in names]
-    if absent:
-        raise DataError(
-            f"no column {absent[0]!r}",
-            where=str(source),
-            remedy=f"data.columns maps our name to the file's; it has: {', '.join(names)}.",
-        )
-
-
-def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    if not columns:
+        return row
     taken = set(columns.values())
     kept = {name: value for name, value in row.items() if name not in taken}
-    return {**kept, **{ours: row[theirs] for ours, theirs in columns.items()}}
+    return {**kept, **{ours: row[theirs] for ours, theirs in columns.items() if theirs in row}}

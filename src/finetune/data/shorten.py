@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from finetune.data.formats import Message
+from finetune.data.examples import Message
 
 CUT_MARK = " … "
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.data.chat import Chat, Unrenderable
-from finetune.data.formats import Conversation
+from finetune.data.examples import Conversation
 from finetune.data.masks import Learnt, learnt, tools_of
 from finetune.data.shorten import shorten
 from finetune.errors import DataError

@@ -6,7 +6,6 @@ A check that rests on a value already refused says nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from finetune.embedded import template_file, template_names
 from finetune.recipe import gates
 from finetune.recipe.chain_check import check_chain
+from finetune.recipe.data_check import check_data, data_of
 from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
 from finetune.recipe.problems import near, suggestion
@@ -22,7 +22,6 @@ from finetune.recipe.types import (
     SCORED,
     Base,
     Combine,
-    Data,
     Evaluate,
     Recipe,
     Score,
@@ -101,8 +100,8 @@ def _stage(stage: Stage, reading: Reading) -> None:
         reading.refuse_at(
             stage.name, f"a stage cannot be named {stage.name!r}: choose another name"
         )
-    for data, path in _sources(stage):
-        _data(data, path, reading)
+    for data, path in data_of(stage):
+        check_data(data, path, reading)
     for field in fields(stage):
         value = getattr(stage, field.name)
         if isinstance(value, dict):
@@ -125,27 +124,6 @@ def _stage(stage: Stage, reading: Reading) -> None:
     tokens = f"{stage.name}.batch_tokens"
     if getattr(stage, "batch_tokens", None) and f"{stage.name}.batch_size" in reading.places:
         reading.refuse_at(tokens, "`batch_size` counts a step in rows already; keep one of the two")
-
-
-def _sources(stage: Stage) -> Iterator[tuple[Data, str]]:
-    data = getattr(stage, "data", None)
-    if isinstance(data, Data):
-        yield data, f"{stage.name}.data"
-    for number, score in enumerate(getattr(stage, "tasks", None) or (), start=1):
-        if score.data is not None:
-            yield score.data, f"{stage.name}.tasks[{number}].data"
-
-
-def _data(data: Data, path: str, reading: Reading) -> None:
-    _range("rows", data.rows, f"{path}.rows", reading)
-    if reading.problems.touch(path):
-        return
-    if data.task is None and data.sample is None and data.path is None:
-        reading.refuse_at(path, "needs `task`, `sample` or `path`: where the rows come from")
-    if data.sample is not None and data.path is not None:
-        reading.refuse_at(f"{path}.path", "`sample` names the rows already; keep one of the two")
-    if data.revision is not None and data.path is None:
-        reading.refuse_at(f"{path}.revision", "belongs to the `path` of a hub dataset")
 
 
 def _settings(

@@ -19,6 +19,7 @@ LIMITS: dict[str, Limit] = {
     "batch_size": FROM_1,
     "batch_tokens": FROM_1,
     "beta": ABOVE_0,
+    "cap": FROM_1,
     "density": (0, False, 1, True),
     "discopop_tau": ABOVE_0,
     "label_smoothing": (0, True, 0.5, False),
@@ -60,6 +61,7 @@ LIMITS: dict[str, Limit] = {
     "typical_p": (0, False, 1, True),
     "vocab_size": (320, True, None, False),  # 256 bytes and the special tokens
     "warmup_steps": FROM_0,
+    "weight": ABOVE_0,
     "weight_decay": FROM_0,
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from finetune.embedded import BASES
 from finetune.recipe.check import check
+from finetune.recipe.data_check import seeded
 from finetune.recipe.fields import is_null
 from finetune.recipe.finding import missing, shipped
 from finetune.recipe.header import without_header
@@ -109,6 +110,7 @@ def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
         object.__setattr__(recipe, "output_dir", f"runs/{recipe.name}")
     check(recipe, reading)
     reading.problems.stop()
+    seeded(recipe)
     return recipe
 
 

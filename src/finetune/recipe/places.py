@@ -9,8 +9,9 @@ from finetune.recipe.fields import fields_of
 from finetune.recipe.problems import near, suggestion
 from finetune.recipe.refused import why_not
 from finetune.recipe.spellings import SPELLINGS
-from finetune.recipe.types import STAGES, Base, Data, Recipe, Score, Tokenizer
+from finetune.recipe.types import STAGES, Base, Data, Part, Recipe, Rows, Score, Tokenizer
 
+ROWS = {field.name for field in fields(Rows)}
 TOP = (*(field.name for field in fields(Recipe)), "extends")
 
 
@@ -102,7 +103,8 @@ def _blocks(name: str, kind: str) -> Iterator[tuple[str, Sequence[str]]]:
     yield name, [field.name.rstrip("_") for field in own]
     for field in own:
         if field.name == "data":
-            yield f"{name}.data", written_names(Data)
+            yield f"{name}.data", [each for each in written_names(Data) if each not in TOP]
+            yield f"{name}.data.mix", [each for each in written_names(Part) if each not in ROWS]
         if field.name == "tasks":
             yield f"{name}.tasks", [each for each in written_names(Score) if each != "name"]
         for class_name in field.metadata.get("fills", ()):

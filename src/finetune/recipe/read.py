@@ -27,10 +27,10 @@ from finetune.recipe.places import TOP, Chain, allowed, required, unknown, writt
 from finetune.recipe.problems import Problems, suggestion
 from finetune.recipe.refused import why_not, why_not_value
 from finetune.recipe.tree import Block, Entry, Listing, Node, Place, Scalar, shown
-from finetune.recipe.types import Candidate, Data, Score
+from finetune.recipe.types import Candidate, Data, Part, Score
 
 # What a single text stands for where a block is wanted.
-SHORT: dict[type, str] = {Data: "path", Score: "task", Candidate: "name"}
+SHORT: dict[type, str] = {Data: "path", Part: "path", Score: "task", Candidate: "name"}
 VARIABLE = re.compile(r"\$\{(\w*)\}")
 
 

@@ -75,7 +75,7 @@ def _change(stage: type[Stage]) -> Schema:
 def _own(kind: type, stage_kind: str, **given: Schema) -> Schema:
     """A block of our own types."""
     hints = typing.get_type_hints(kind)
-    notes = _notes().get(kind.__name__, {}) | _notes().get("Stage", {})
+    notes = {name: note for each in kind.__mro__ for name, note in _notes(each.__name__).items()}
     properties: Schema = {}
     for field in dataclasses.fields(kind):
         name = field.name.rstrip("_")
@@ -189,9 +189,13 @@ def _architectures() -> Schema:
     return {"oneOf": [*rows, {"type": "null"}]}
 
 
+def _notes(owner: str) -> dict[str, str]:
+    """Field -> the comment beside or above it in types.py."""
+    return _all_notes().get(owner, {})
+
+
 @cache
-def _notes() -> dict[str, dict[str, str]]:
-    """Class -> field -> the comment beside or above it in types.py."""
+def _all_notes() -> dict[str, dict[str, str]]:
     notes: dict[str, dict[str, str]] = {}
     owner, above = "", ""
     for line in Path(recipe_types.__file__).read_text(encoding="utf-8").splitlines():

@@ -48,17 +48,54 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """Rows: a task's own data, an embedded sample, or a file, folder or hub id."""
+class Rows:
+    """Where rows lie, and what they mean."""
 
     task: Literal["samsum", "text_to_sql"] | None = None
     sample: Literal["samsum_preferences", "corpus"] | None = None
-    # with `task`: a file in that task's layout
+    # a file, folder, glob or hub id; with `task`, in that task's layout
     path: str | None = field(default=None, metadata=ENVIRONMENT)
     revision: str | None = None
     split: str = "train"
-    rows: int | None = None  # the first so many rows
+    streaming: bool = False  # of a hub id: read it over the network, keep no copy of all of it
+    # the layout of the rows; None: recognised by columns and values
+    format: (
+        Literal[
+            "text",
+            "prompt_completion",
+            "messages",
+            "alpaca",
+            "sharegpt",
+            "preference",
+            "hh",
+            "ultrafeedback",
+            "orca",
+            "persona",
+            "unpaired",
+            "prompts",
+        ]
+        | None
+    ) = None
+    rows: int | None = None  # the first so many rows; of a mix, so many in all
     columns: dict[str, str] = field(default_factory=dict)  # {name we use: name in the file}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Rows):
+    """One source of a mix; all have a `weight`, or none has and rows count, up to `cap`."""
+
+    weight: float | None = None
+    cap: int | None = None  # counts for no more than so many rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Rows):
+    """Rows: a task's own data, an embedded sample, a file, folder or hub id, or a mix of such."""
+
+    mix: tuple[Part, ...] = ()
+    shuffle: bool = False  # before `rows` are taken
+    seed: int | None = None  # of `shuffle` and `mix`; None: the recipe's
+    on_bad_row: Literal["fail", "skip"] = "fail"
 
 
 @dataclass(frozen=True, kw_only=True)

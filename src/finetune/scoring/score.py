@@ -73,7 +73,7 @@ def _scored(score: Score, folder: Path) -> Scored:
 
 
 def _written(score: Score, folder: Path) -> Scored:
-    task, rows = scored.written(score), scored.rows(score)
+    task, rows = scored.written(score), scored.rows(score, scored.examples(score))
     path = folder / f"predictions-{score.name}.jsonl"
     lines = files.read_lines(path)
     if [each["prompt"] for each in lines] != [prompt_text(task.prompt(row)) for row in rows]:

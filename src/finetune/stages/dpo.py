@@ -14,7 +14,7 @@ import datasets
 from trl import DPOConfig, DPOTrainer
 
 from finetune.console import say, warn
-from finetune.data.formats import Conversation, Pair
+from finetune.data.examples import Conversation, Pair
 from finetune.data.pairs import answered, fit
 from finetune.data.tokens import Encoded, encode
 from finetune.errors import FinetuneError
@@ -27,6 +27,7 @@ from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
 from finetune.stages.sharding import not_training_yet
+from finetune.stages.sources import announce, left_out
 from finetune.tasks.examples import pairs
 
 SAMPLE = 20  # rows rendered before any stage runs; rows of the check before the first step
@@ -40,7 +41,9 @@ def check(stage: Dpo, job: Job) -> None:
     read_config(job.model.base)
     if stage.lora is not None:
         check_places(job.model.base, stage.lora)
-    rows = pairs(stage.data)[:SAMPLE]
+    given = pairs(stage.data)
+    announce(given, stage.data, job)
+    rows = given[:SAMPLE]
     encode(tokenizer, [Conversation(answered(pair)[0]) for pair in rows], max_length=None)
     fit(tokenizer, rows, training.longest(stage.train))
 
@@ -50,10 +53,10 @@ def run(stage: Dpo, job: Job) -> Result:
     tokenizer, notes = load_tokenizer(job.model.base)
     with loaded_in_shards():
         model = _policy(stage, job)
-    rows = pairs(stage.data)
-    plan = training.plan(stage.train, len(rows), stage.batch_size, context_length(model))
-    rows, lengths, cuts = fit(tokenizer, rows, plan.max_length)
-    notes += cuts
+    given = pairs(stage.data)
+    plan = training.plan(stage.train, len(given), stage.batch_size, context_length(model))
+    rows, lengths, cuts = fit(tokenizer, given, plan.max_length)
+    notes += [*left_out(given, job), *cuts]
     samples.leave(job, tokenizer, _both_answers(tokenizer, rows[0], plan.max_length))
     order = training.order(plan, lengths, stage.batch_size, job.seed)
     data = _dataset(rows)
@@ -77,7 +80,7 @@ def run(stage: Dpo, job: Job) -> Result:
     for note in notes:
         warn(f"{job.name}: {note}")
     facts |= training.train(trainer, job, stage.batch_size)
-    facts["rows"] = len(rows)
+    facts |= {"rows": len(rows), "refused_rows": given.refused.count}
     facts |= _last_rewards(trainer.state.log_history)
     save = save_adapter if hasattr(model, "peft_config") else save_model
     subject = trainer.model if save is save_adapter else trainer
@@ -122,8 +125,8 @@ def _dataset(rows: list[Pair]) -> datasets.Dataset:
         [
             {
                 "prompt": row.prompt,
-                "chosen": [{"role": "assistant", "content": row.chosen}],
-                "rejected": [{"role": "assistant", "content": row.rejected}],
+                "chosen": row.chosen,
+                "rejected": row.rejected,
             }
             for row in rows
         ]

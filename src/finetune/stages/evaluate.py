@@ -17,13 +17,15 @@ from finetune.recipe.types import Evaluate, Score
 from finetune.scoring import files
 from finetune.scoring.score import means, score
 from finetune.stages.measuring import Likely, Measurer, Written
+from finetune.stages.sources import announce, left_out
 from finetune.tasks import scored
 
 
 def check(stage: Evaluate, job: Job) -> None:
     """Read every task's rows and build the library's generation config."""
     for each in stage.tasks:
-        _measurer(each, stage)
+        measurer = _measurer(each, stage)
+        announce(measurer.examples, measurer.data, job)
     tokenizer, _ = load_tokenizer(job.model.base)
     generation_config(tokenizer, stage.generation)
 
@@ -31,6 +33,8 @@ def check(stage: Evaluate, job: Job) -> None:
 def run(stage: Evaluate, job: Job) -> Result:
     """Measure each model on each task; models on one base share its copy in memory."""
     measurers = [_measurer(each, stage) for each in stage.tasks]
+    for measurer in measurers:
+        measurer.notes += left_out(measurer.examples, job, measurer.score.name)
     for base, refs in by_base(job.models):
         tokenizer, _ = load_tokenizer(base)
         for name, model in opened(base, refs):

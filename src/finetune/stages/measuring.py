@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from accelerate.utils import gather_object
 
-from finetune.data.formats import Conversation, as_messages
+from finetune.data.examples import Conversation, Examples
+from finetune.data.messages import as_messages
 from finetune.data.shorten import render, shorten, shortened_note
 from finetune.data.tokens import Encoded, encode
 from finetune.errors import FinetuneError
@@ -19,7 +20,7 @@ from finetune.models.generate import Answer, generate
 from finetune.models.likelihood import likelihoods, windows
 from finetune.models.load import context_length
 from finetune.ranks import rank, world_size
-from finetune.recipe.types import Evaluate, Score
+from finetune.recipe.types import Data, Evaluate, Score
 from finetune.scoring import files
 from finetune.scoring.score import prompt_text
 from finetune.tasks import scored
@@ -32,6 +33,9 @@ LONGEST_WINDOW = 2048  # of a model whose config names no bound, such as one wit
 class Measurer(Protocol):
     """One task over one set of rows."""
 
+    score: Score
+    data: Data
+    examples: Examples[Any]
     notes: list[str]
 
     def measure(self, name: str, model: Any, tokenizer: Any) -> None:
@@ -60,7 +64,9 @@ class Written:
     def __init__(self, score: Score, stage: Evaluate) -> None:
         self.score, self.stage = score, stage
         self.task = scored.written(score)
-        self.rows: list[Row] = scored.rows(score)
+        self.data = scored.data(score)
+        self.examples = scored.examples(score)
+        self.rows: list[Row] = scored.rows(score, self.examples)
         self.notes: list[str] = []
         self.answers: dict[str, list[Answer]] = {}
 
@@ -116,7 +122,8 @@ class Likely:
             )
         self.score, self.stage = score, stage
         self.task = scored.LIKELY[score.task]
-        self.items = self.task.items(score.data)[: score.rows]
+        self.data, self.examples = score.data, self.task.examples(score.data)
+        self.items = [self.task.item(each) for each in self.examples[: score.rows]]
         self.notes: list[str] = []
         self.found: dict[str, list[list[Likelihood]]] = {}
 

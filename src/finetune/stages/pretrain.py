@@ -16,20 +16,23 @@ from finetune.models.save import save_model
 from finetune.models.tokenizers import load_tokenizer, train_tokenizer
 from finetune.recipe.types import Base, Pretrain
 from finetune.stages import training
+from finetune.stages.sources import announce, left_out
 from finetune.tasks.examples import texts
 
 
 def check(stage: Pretrain, job: Job) -> None:
     """Build the library's config, read the texts, make the model's shape."""
     training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
-    texts(stage.data)
+    announce(texts(stage.data), stage.data, job)
     if job.model.base.config:
         new_base(job.model.base, 256, job.seed)
 
 
 def run(stage: Pretrain, job: Job) -> Result:
     """Train on blocks of `max_length` tokens, documents one after another with an end between."""
-    documents = texts(stage.data)
+    given = texts(stage.data)
+    notes = left_out(given, job)
+    documents = [example.text for example in given]
     tokenizer = _tokenizer(job.model.base, documents)
     base = job.model.base
     with loaded_in_shards() if base.config is None else nullcontext():
@@ -53,8 +56,10 @@ def run(stage: Pretrain, job: Job) -> Result:
     )
     training.attach(trainer, job, stage.batch_size)
     facts = training.train(trainer, job, stage.batch_size)
-    facts |= {"documents": len(documents), "tokens": len(blocks) * block}
-    return Result(model=save_model(trainer, tokenizer, job), facts=facts)
+    facts |= {"documents": len(documents), "refused_rows": given.refused.count}
+    facts["tokens"] = len(blocks) * block
+    model = save_model(trainer, tokenizer, job)
+    return Result(model=model, facts=facts, warnings=tuple(notes))
 
 
 def _tokenizer(base: Base, documents: list[str]) -> Any:

@@ -22,6 +22,7 @@ from finetune.ranks import rank
 from finetune.recipe.types import Sft
 from finetune.stages import samples, training
 from finetune.stages.layout import Rows, lay_out
+from finetune.stages.sources import announce, left_out
 from finetune.tasks.examples import conversations
 
 SAMPLE = 20  # rows rendered before any stage runs
@@ -35,10 +36,11 @@ def check(stage: Sft, job: Job) -> None:
     if stage.lora is not None:
         check_places(job.model.base, stage.lora)
     limit = training.longest(stage.train)
-    talks = conversations(stage.data)[:SAMPLE]
+    talks = conversations(stage.data)
+    announce(talks, stage.data, job)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "rows.arrow"
-        losses(encode_rows(tokenizer, talks, limit, mask=stage.mask, file=file), limit)
+        losses(encode_rows(tokenizer, talks[:SAMPLE], limit, mask=stage.mask, file=file), limit)
 
 
 def run(stage: Sft, job: Job) -> Result:
@@ -52,7 +54,7 @@ def run(stage: Sft, job: Job) -> Result:
     rows = encode_rows(
         tokenizer, talks, limit, mask=stage.mask, file=file, title=f"{job.name}: tokens"
     )
-    notes += losses(rows, limit)
+    notes += [*left_out(talks, job), *losses(rows, limit)]
     samples.leave(job, tokenizer, ((n, "", row_at(rows, n)) for n in samples.telling(rows)))
     layout = lay_out(
         stage,
@@ -85,7 +87,7 @@ def run(stage: Sft, job: Job) -> Result:
     for note in notes:
         warn(f"{job.name}: {note}")
     facts = training.train(trainer, job, layout.rows_per_step) | layout.facts
-    facts["rows"] = len(rows)
+    facts |= {"rows": len(rows), "refused_rows": talks.refused.count}
     facts["learnt_tokens"] = sum(rows["learnt"])
     return Result(model=_save(trainer, tokenizer, job), facts=facts, warnings=tuple(notes))
 

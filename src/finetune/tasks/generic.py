@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.data.formats import as_messages
+from finetune.data.messages import as_messages
 from finetune.errors import DataError
 from finetune.metrics import mean
 from finetune.recipe.types import Data

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from finetune.data.formats import Conversation
+from finetune.data.examples import Conversation, Examples
 from finetune.recipe.types import Data
 from finetune.tasks.base import Metric
 
@@ -40,12 +40,16 @@ class LikelyTask(Protocol):
     @property
     def metrics(self) -> tuple[Metric, ...]: ...
 
-    def items(self, data: Data) -> list[Item]:
-        """What to measure of each row.
+    def examples(self, data: Data) -> Examples[Any]:
+        """The rows to measure.
 
         Raises:
-            DataError: rows cannot be read or understood.
+            DataError: they cannot be read or understood.
         """
+        ...
+
+    def item(self, example: Any) -> Item:
+        """What to measure of one row."""
         ...
 
     def counts(self, item: Item) -> dict[str, float]:
@@ -62,8 +66,3 @@ class LikelyTask(Protocol):
 def percent(flag: bool) -> float:
     """A yes or no as a share of one row."""
     return 100.0 if flag else 0.0
-
-
-def answered(prompt: Sequence[dict[str, str]], answer: str) -> Conversation:
-    """A prompt's messages with one answer."""
-    return Conversation([*prompt, {"role": "assistant", "content": answer}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from finetune.data.examples import Conversation, Examples
 from finetune.recipe.types import Data
 from finetune.tasks.base import Metric
 from finetune.tasks.examples import conversations
@@ -19,9 +20,13 @@ class Loss:
     version: int = 1
     metrics: tuple[Metric, ...] = (Metric("loss", "lower", "nats per token", weight="tokens"),)
 
-    def items(self, data: Data) -> list[Item]:
-        """Each conversation."""
-        return [(each,) for each in conversations(data)]
+    def examples(self, data: Data) -> Examples[Conversation]:
+        """Conversations."""
+        return conversations(data)
+
+    def item(self, example: Conversation) -> Item:
+        """The whole conversation."""
+        return (example,)
 
     def counts(self, item: Item) -> dict[str, float]:
         """None."""

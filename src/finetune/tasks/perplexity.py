@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from finetune.data.examples import Examples, Text
 from finetune.recipe.types import Data
 from finetune.tasks.base import Metric
 from finetune.tasks.examples import texts
@@ -34,9 +35,13 @@ class Perplexity:
         Metric("bits_per_byte", "lower", "bits per byte", weight="bytes"),
     )
 
-    def items(self, data: Data) -> list[Item]:
-        """Each text."""
-        return [(each,) for each in texts(data)]
+    def examples(self, data: Data) -> Examples[Text]:
+        """Plain texts."""
+        return texts(data)
+
+    def item(self, example: Text) -> Item:
+        """The text."""
+        return (example.text,)
 
     def counts(self, item: Item) -> dict[str, float]:
         """Words and bytes of the text."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from finetune.data.examples import Conversation, Examples, Pair
 from finetune.recipe.types import Data
 from finetune.tasks.base import Metric
 from finetune.tasks.examples import pairs
-from finetune.tasks.likely import Found, Item, answered, percent
+from finetune.tasks.likely import Found, Item, percent
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,17 @@ class Preference:
     version: int = 1
     metrics: tuple[Metric, ...] = (Metric("preferred"), Metric("reward_accuracy"))
 
-    def items(self, data: Data) -> list[Item]:
+    def examples(self, data: Data) -> Examples[Pair]:
+        """Preference pairs."""
+        return pairs(data)
+
+    def item(self, example: Pair) -> Item:
         """The prompt with the chosen answer, and with the rejected one."""
-        return [
-            (answered(row.prompt, row.chosen), answered(row.prompt, row.rejected))
-            for row in pairs(data)
-        ]
+        answers = (example.chosen, example.rejected)
+        chosen, rejected = (
+            Conversation([*example.prompt, *answer], example.tools) for answer in answers
+        )
+        return (chosen, rejected)
 
     def counts(self, item: Item) -> dict[str, float]:
         """None."""

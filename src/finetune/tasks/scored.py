@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from finetune.data.examples import Examples
 from finetune.data.locate import locate
-from finetune.data.rows import need, read
 from finetune.errors import DataError
 from finetune.recipe.types import Data, Score
 from finetune.tasks import TASKS, chosen_metrics
 from finetune.tasks.base import Metric, Row, Task
+from finetune.tasks.examples import task_rows
 from finetune.tasks.generic import DEFAULT, Generic
 from finetune.tasks.likely import LikelyTask
 from finetune.tasks.loss import Loss
@@ -49,30 +50,38 @@ def written(score: Score) -> Task:
     return TASKS.get(score.task) or Generic(score.metrics or DEFAULT)
 
 
-def rows(score: Score) -> list[Row]:
-    """The rows to answer, prepared and known to be scorable.
+def examples(score: Score) -> Examples[Row]:
+    """The rows that a task of writing reads, prepared.
 
     Raises:
         DataError: they cannot be read, or lack what the task needs.
     """
-    task, data = written(score), _data(score)
-    found = task.prepare(read(data)[: score.rows], data)
-    need(found, task.needs, data)
-    task.check(found)
-    return found
+    return task_rows(data(score), written(score))
+
+
+def rows(score: Score, found: Examples[Row]) -> list[Row]:
+    """Those of its `examples` that are to be answered, known to be scorable.
+
+    Raises:
+        DataError: a row could not be scored.
+    """
+    asked = list(found[: score.rows])
+    written(score).check(asked)
+    return asked
 
 
 def training_rows(score: Score) -> Sequence[Row]:
     """Rows of the training split that stands beside the rows to answer; none where none does."""
-    task, data = written(score), replace(_data(score), split=TRAIN, rows=None)
+    beside = replace(data(score), split=TRAIN, rows=None, on_bad_row="skip")
     try:
-        files = locate(data).files
+        files = locate(beside).files
         if any(not file.name.startswith(TRAIN) for file in files):
             return []
-        return task.prepare(read(data), data)
+        return list(task_rows(beside, written(score)))
     except DataError:
         return []
 
 
-def _data(score: Score) -> Data:
+def data(score: Score) -> Data:
+    """Where the rows of a written task lie: by default its own test split."""
     return score.data or Data(task=score.task, split="test")  # type: ignore[arg-type]
