@@ -12,12 +12,13 @@ from report_run import HOSTILE
 
 from finetune.errors import FinetuneError
 from finetune.recipe.types import Base, Recipe
-from finetune.report.examples import EACH, choose
+from finetune.report.examples import EACH, choose, examples
 from finetune.report.gather import gather
 from finetune.report.layout import number
 from finetune.report.leave import leaving_report
 from finetune.report.page import TEMPLATES
 from finetune.report.run_page import page, report
+from finetune.report.scores import tables
 from finetune.report.text import visible
 
 VOID = {"meta", "link", "input", "br"}
@@ -130,6 +131,39 @@ def test_only_the_style_sheet_of_the_package_goes_into_a_page_unescaped():
     assert "autoescape" not in text
 
 
+def luminance(colour):
+    """Relative luminance of a colour (WCAG 2.2)."""
+    full = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(full[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(share * p for share, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", range(3), ids=["light", "dark", "print"])
+def test_text_and_lines_stand_out_from_what_they_stand_on(theme):
+    blocks = re.findall(r":root \{(.*?)\}", (TEMPLATES / "style.css").read_text("utf-8"), re.S)
+    own = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})", block)) for block in blocks]
+    assert len(own) == 3
+    colours = own[0] | own[theme]
+    for ground in ("paper", "card", "tint"):
+        for text in ("ink", "soft", "accent"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for text, ground in (
+        ("good", "good-tint"),
+        ("bad", "bad-tint"),
+        ("ink", "new"),
+        ("bad", "card"),
+    ):
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for line in range(6):
+        assert contrast(colours[f"s{line}"], colours["card"]) >= 3, line
+
+
 def test_what_cannot_be_seen_is_made_visible():
     assert visible("a\0b\x1b[1m") == "a\u2400b\u241b[1m"
     assert visible("\u202eabc\u2069") == "⟨U+202E⟩abc⟨U+2069⟩"
@@ -142,6 +176,15 @@ def test_what_cannot_be_seen_is_made_visible():
 def test_thirty_rows_are_shown_wins_losses_and_a_sample(folder, shown):
     assert shown.tags.count("article") == 3 * EACH
     assert "the 10 on which dpo gains most rouge1 over base; the 10 on which it loses" in shown.text
+
+
+def test_the_first_row_shown_is_the_one_that_gained_most_and_losses_begin_with_the_largest(folder):
+    run = gather(folder)
+    record = run.records[-1]
+    found = examples(record, tables(record, run.reader)[0], run.reader, seed=7)
+    assert [each.row for each in found.chosen[:EACH]] == list(range(EACH))  # gains 20, 19, …
+    assert [each.row for each in found.chosen[EACH : 2 * EACH]] == list(range(39, 29, -1))
+    assert [answer.models for answer in found.chosen[0].answers] == [["base"], ["sft"], ["dpo"]]
 
 
 def test_rows_are_chosen_the_same_way_every_time():

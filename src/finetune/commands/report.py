@@ -18,12 +18,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _report(parsed: argparse.Namespace) -> None:
     from finetune.chain.files import shown
+    from finetune.report.against import compare_runs
     from finetune.report.run_page import report
 
     folders = [_folder(each) for each in parsed.runs]
     target = Path(parsed.out) if parsed.out else None
     try:
-        file = report(folders[0], target)
+        file = report(folders[0], target) if len(folders) == 1 else compare_runs(folders, target)
     except OSError as error:
         where = str(error.filename or target or folders[0])
         raise FinetuneError(f"cannot be written ({error.strerror})", where=where) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -103,7 +103,7 @@ def examples(record: Record, table: Table, reader: Reader, seed: int) -> Example
     groups = choose([int(line["row"]) for line in lines], gains, seed)
     by_row = {int(line["row"]): line for line in lines}
     chosen = [
-        _example(by_row[row], group, scores.get(row, {}), details.get(row, {}))
+        _example(by_row[row], group, scores.get(row, {}), details.get(row, {}), table.baselines)
         for row, group in groups.items()
     ]
     return Examples(table, len(lines), chosen, metric if gains else None, model, against, seed)
@@ -135,13 +135,19 @@ def _by_row(lines: list[dict[str, Any]], name: str) -> dict[int, Any]:
 
 
 def _example(
-    line: Mapping[str, Any], group: Group, scores: Mapping[str, Any], details: Mapping[str, Any]
+    line: Mapping[str, Any],
+    group: Group,
+    scores: Mapping[str, Any],
+    details: Mapping[str, Any],
+    leave_out: Sequence[str],
 ) -> Example:
     references = [str(each) for each in line.get("references", [])]
     target = references[0][:LONGEST] if references else ""
     queries = details.get("models", {})
     by_text: dict[str, list[str]] = {}
     for model, text in line.get("predictions", {}).items():
+        if model in leave_out:
+            continue
         by_text.setdefault(str(text), []).append(model)
     answers = [
         Answer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from finetune.report.gather import Run
 from finetune.report.layout import number
-from finetune.report.scores import Pair, Table
+from finetune.report.scores import Metric, Pair, Table
 
 
 def sentences(run: Run, found: list[Table]) -> list[str]:
@@ -46,10 +46,24 @@ def of_table(table: Table) -> str:
     pair = table.pairs.get(best[-1], {}).get(metric.name)
     last = names[-1]
     end = f" The last model, {last}, has {number(values[last])}." if last not in best else ""
-    return f"{told}{_sureness(pair, table.rows)}{end}"
+    return f"{told}{sureness(pair, table.rows)}{end}{_free(table, metric, values[best[-1]])}"
 
 
-def _sureness(pair: Pair | None, rows: int | None) -> str:
+def _free(table: Table, metric: Metric, best: float) -> str:
+    """That a baseline which costs nothing does better than every model."""
+    values = {
+        name: table.models[name][metric.name].mean
+        for name in table.baselines
+        if metric.name in table.models.get(name, {})
+    }
+    name = max(values, key=lambda name: values[name] * metric.sign, default=None)
+    if name is None or values[name] * metric.sign <= best * metric.sign:
+        return ""
+    return f" The free baseline {name} does better than every model: {number(values[name])}."
+
+
+def sureness(pair: Pair | None, rows: int | None) -> str:
+    """A sentence on a difference: how large, and whether it may be chance."""
     if pair is None:
         return ""
     same = f"the same {number(rows)} rows" if rows else "the same rows"

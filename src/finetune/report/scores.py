@@ -109,15 +109,16 @@ def _table(stage: str, name: str, found: dict[str, Any]) -> Table:
         stage=stage,
         name=name,
         metrics=[_known(Metric, metric) for metric in found["metrics"]],
-        models=_each(Value, found["models"]),
+        models=each_of(Value, found["models"]),
         rows=found.get("rows"),
         against=found.get("against"),
-        pairs=_each(Pair, found.get("pairs", {})),
+        pairs=each_of(Pair, found.get("pairs", {})),
         baselines=found.get("baselines", []),
     )
 
 
-def _each(kind: Any, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def each_of(kind: Any, found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{model: {metric: …}} with objects of `kind` in it."""
     return {
         model: {metric: _known(kind, value) for metric, value in by_metric.items()}
         for model, by_metric in found.items()
