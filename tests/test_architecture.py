@@ -24,7 +24,7 @@ ROOMS = {
     "models": {"recipe", "job", "data", "tasks"},
     "stages": {"recipe", "job", "data", "tasks", "metrics", "models", "scoring"},
     "launch": {"recipe"},
-    "chain": {"recipe", "job", "data", "tasks", "scoring", "stages"},
+    "chain": {"launch", "recipe", "job", "data", "tasks", "scoring", "stages"},
     "report": {"recipe", "job", "tasks", "scoring", "chain"},
     "commands": {"recipe", "job", "data", "tasks", "models", "stages", "chain", "report", "launch"},
     "cli": {"chain", "commands"},

@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from chain_fakes import recipe
+from tiny_chain import ends, settings, write
+from together import Ranks
 
 from finetune.chain.plan import make
+from finetune.commands import command
 
 pytestmark = pytest.mark.heavy
 
@@ -18,17 +22,26 @@ ALONE = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 
 
 def launch(folder, **changes):
+    """Run the program on two ranks; everything it started is over when this returns."""
     recipe(folder)  # the files; two ranks would write them at the same moment
     environment = {name: value for name, value in os.environ.items() if name not in ALONE}
     environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent / "src")])
     environment["OMP_NUM_THREADS"] = "1"
-    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    options += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    module = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    profile = HERE.parent / "launch" / "cpu_2.yaml"
+    module = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(profile)]
     command = [*module, str(HERE / "chain_ranks_program.py"), str(folder), json.dumps(changes)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=180, check=False
+    started = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
     )
+    out, err = started.communicate(timeout=180)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(started.pid, 0)
+    return subprocess.CompletedProcess(command, started.returncode, out, err)
 
 
 def test_two_ranks_run_a_chain_together_and_keep_it(tmp_path):
@@ -45,14 +58,49 @@ def test_two_ranks_run_a_chain_together_and_keep_it(tmp_path):
     assert "done in" not in again.stderr
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_the_failure_of_one_rank_stops_all_and_is_told_once(tmp_path, rank):
-    done = launch(tmp_path, dpo={"fail_rank": rank})
-    assert done.returncode != 0
-    assert done.stderr.count(f"dpo stopped: rank {rank} cannot read its rows") == 1
-    assert done.stderr.count("dpo stopped") == 1
-    statuses = [step.status for step in make(recipe(tmp_path, dpo={"fail_rank": rank})).steps]
+FAILURES = {
+    "row": "dpo stopped: rank {rank} cannot read its rows",
+    "bug": "dpo stopped: ZeroDivisionError: shapes differ",
+    "memory": "dpo stopped: out of memory (",
+    "killed": "dpo stopped: its process was killed from outside (SIGKILL)",
+    "rank killed": "stopped; run again to go on with 'dpo'",
+}
+
+
+def run_fakes(folder, **changes):
+    """The program's work in a fork of this process; the exit code."""
+    import chain_ranks_program
+
+    chain_ranks_program.use()
+    command._load = lambda parsed: recipe(folder, **changes)
+    return ends("run", "fake.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fail", "rank"),
+    [("row", 0), ("row", 1), ("bug", 1), ("memory", 0), ("killed", 1), ("rank killed", 1)],
+)
+def test_the_failure_of_one_rank_stops_all_and_is_told_once(tmp_path, fail, rank, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    failing = {"fail": fail, "fail_rank": rank}
+    recipe(tmp_path)
+    ranks = Ranks(lambda: run_fakes(tmp_path, dpo=failing), tmp_path / "log", "cpu_2")
+    begun = time.monotonic()
+    codes = ranks.wait()
+    assert time.monotonic() - begun < 30
+    assert all(codes)
+    text = (tmp_path / "log").read_text()
+    assert text.count(FAILURES[fail].format(rank=rank)) == 1, text
+    assert text.count("dpo stopped") == (fail != "rank killed"), text
+    statuses = [step.status for step in make(recipe(tmp_path, dpo=failing)).steps]
     assert statuses == ["keep", "resume", "run", "run"]
+
+
+def test_the_launcher_stops_all_when_one_rank_runs_out_of_its_memory(tmp_path):
+    done = launch(tmp_path, dpo={"fail": "memory", "fail_rank": 1})
+    assert done.returncode != 0
+    assert done.stderr.count("dpo stopped: out of memory (") == 1, done.stderr
+    assert done.stderr.count("dpo stopped") == 1
 
 
 def test_what_one_rank_alone_finds_before_the_run_is_told_once(tmp_path):
@@ -60,3 +108,17 @@ def test_what_one_rank_alone_finds_before_the_run_is_told_once(tmp_path):
     assert done.returncode != 0
     assert done.stderr.count("only rank 1 sees this") == 1
     assert not list((tmp_path / "run").glob("sft-*"))
+
+
+def test_rows_that_ranks_cannot_share_are_refused_before_the_first_stage(
+    random_mistral, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    plain = settings(tmp_path, random_mistral, kinds=("sft", "dpo"))
+    plain["stages"][1]["dpo"]["batch_size"] = 5
+    path = write(tmp_path, plain)
+    assert Ranks(lambda: ends("run", path), tmp_path / "log", "cpu_2").wait() != [0, 0]
+    text = (tmp_path / "log").read_text()
+    told = "dpo: batch_size 5 does not divide over 2 processes\n  Nearest that do: 4 and 6."
+    assert text.count(told) == 1, text
+    assert not list(tmp_path.glob("run/sft-*"))

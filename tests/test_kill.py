@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tiny_chain import ends, settings, write
+from together import assert_nothing_lives
 
 from finetune.chain import record
 
@@ -99,18 +100,6 @@ def wait_for_checkpoint(run, folder, stage):
         assert time.monotonic() < deadline, run.log.read_text()
         assert not run.ended(), run.log.read_text()
         time.sleep(0.002)
-
-
-def assert_nothing_lives(group):
-    """No process of the group is left, given the moment that the system needs to end them."""
-    deadline = time.monotonic() + 20.0
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.01)
-    raise AssertionError("a process outlived its run")
 
 
 def done(folder):

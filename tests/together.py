@@ -30,10 +30,22 @@ def environment(name):
     return utils.prepare_deepspeed_cmd_env(parsed)[1]
 
 
+def assert_nothing_lives(group):
+    """No process of the group is left, given the moment that the system needs to end them."""
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("a process outlived its run")
+
+
 class Ranks:
     """Running processes; the store is the launcher's, by which they find each other."""
 
-    def __init__(self, arguments, log, profile, number=2):
+    def __init__(self, work, log, profile, number=2):
         from torch.distributed import TCPStore
 
         self.log = log
@@ -46,21 +58,22 @@ class Ranks:
             "TORCHELASTIC_USE_AGENT_STORE": "True",
         }
         self.pids = [
-            self._fork(arguments, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            self._fork(work, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank in range(number)
         ]
 
-    def _fork(self, arguments, environment):
+    def _fork(self, work, environment):
         pid = os.fork()
         if pid:
             return pid
         try:
+            os.setsid()
             os.environ.update(environment)
             out = self.log.open("a", buffering=1, encoding="utf-8")
             sys.stdout = sys.stderr = out
             for stream in (1, 2):
                 os.dup2(out.fileno(), stream)
-            os._exit(ends(*arguments))
+            os._exit(work())
         finally:
             os._exit(99)
 
@@ -77,12 +90,14 @@ class Ranks:
                     os.kill(pid, signal.SIGTERM)
                     codes[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             time.sleep(0.02)
+        for pid in self.pids:
+            assert_nothing_lives(pid)
         return [codes[pid] for pid in self.pids]
 
 
 def run_together(arguments, log, profile):
     """Run a command on two ranks; its text."""
-    codes = Ranks(arguments, log, profile).wait()
+    codes = Ranks(lambda: ends(*arguments), log, profile).wait()
     text = log.read_text(encoding="utf-8")
     assert codes == [0, 0], text
     return text
@@ -91,7 +106,7 @@ def run_together(arguments, log, profile):
 @contextmanager
 def killed_at(arguments, log, profile, seen, rank=1, patience=120.0):
     """Kill one rank the moment `seen()` holds, and wait for the end of the others."""
-    ranks = Ranks(arguments, log, profile)
+    ranks = Ranks(lambda: ends(*arguments), log, profile)
     deadline = time.monotonic() + patience
     while not seen():
         assert time.monotonic() < deadline, log.read_text(encoding="utf-8")

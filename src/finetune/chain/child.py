@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from finetune.errors import FinetuneError
 PACKAGE = Path(__file__).parents[1]
 SOFT_SECONDS = 10.0
 HARD_SECONDS = 5.0
+# Time for the rank that failed to tell why, before another tells that it has lost it.
+CAUSE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def call(function: Callable[..., Any], *args: Any, folder: Path, trace: Path) ->
     process.start()
     sender.close()
     try:
-        reply = _wait(process, receiver)
+        reply = _wait(process, receiver, trace)
         if reply.stopped:
             raise KeyboardInterrupt
         return reply
@@ -76,7 +79,7 @@ def call(function: Callable[..., Any], *args: Any, folder: Path, trace: Path) ->
         _join(process)
 
 
-def _wait(process: Any, receiver: Connection) -> Reply:
+def _wait(process: Any, receiver: Connection, trace: Path) -> Reply:
     # Looked at twice a second as well: grandchildren may hold our ends of the pipes open.
     while not receiver.poll() and process.is_alive():
         wait([receiver, process.sentinel], timeout=0.5)
@@ -86,7 +89,8 @@ def _wait(process: Any, receiver: Connection) -> Reply:
     except EOFError:
         pass
     process.join()
-    return Reply(error=_died(process.exitcode or 0))
+    error = _died(process.exitcode or 0)
+    return Reply(error=error, first=_write_first(trace, f"{error.what}\n"))
 
 
 def _died(code: int) -> FinetuneError:
@@ -121,7 +125,7 @@ def _main(
     places: tuple[Path, Path],
     parent: int,
 ) -> None:
-    _die_with(parent)
+    die_with(parent, signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, _interrupt_once)
     if not ranks.is_main():
@@ -138,6 +142,8 @@ def _main(
 
 def _told(error: BaseException, folder: Path, trace: Path) -> Reply:
     known = mishap.translate(error, folder)
+    if mishap.of_another_rank(error):
+        time.sleep(CAUSE_SECONDS)
     first = _write_first(trace, traceback.format_exc())
     told = known or mishap.unexpected(error, _own_frame(error))
     return Reply(error=told, known=known is not None, first=first)
@@ -161,12 +167,12 @@ def _interrupt_once(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _die_with(parent: int) -> None:
-    """Have the system end this process when its parent is killed (Linux)."""
+def die_with(parent: int, how: signal.Signals) -> None:
+    """Have the system send this process a signal when its parent is killed (Linux)."""
     if sys.platform != "linux":
         return
     set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, int(signal.SIGKILL))
+    ctypes.CDLL(None).prctl(set_death_signal, int(how))
     if os.getppid() != parent:
         os._exit(1)
 

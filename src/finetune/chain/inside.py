@@ -18,6 +18,7 @@ from finetune.chain.provenance import device, peak_memory
 from finetune.embedded import BASES
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
+from finetune.launch import refused, sharing
 from finetune.recipe.types import Base, Candidate, Evaluate, Recipe
 
 
@@ -142,6 +143,7 @@ def _check_here(plan: Plan) -> list[FinetuneError]:
         room.check_memory(plan.recipe.base)
     except FinetuneError as error:
         found.append(error)
+    found += refused.problems(plan.recipe, sharing.from_environment())
     for index, step in enumerate(plan.steps):
         if step.status == "keep":
             continue

@@ -15,6 +15,9 @@ LESS_MEMORY = (
     "train.max_length, set base.quantization, or take a smaller base."
 )
 
+# What gloo and NCCL say when another rank is gone.
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process")
+
 
 @contextmanager
 def folder_errors(folder: Path) -> Iterator[None]:
@@ -60,7 +63,20 @@ def translate(error: BaseException, folder: Path) -> FinetuneError | None:
         line = _first_line(text)
         what = f"out of memory ({line})" if line else "out of memory"
         return FinetuneError(what, remedy=LESS_MEMORY)
+    if of_another_rank(error):
+        return FinetuneError(
+            f"the connection to another process was lost ({_first_line(text)})",
+            remedy="A process or machine went away; run again to go on from the last checkpoint.",
+        )
     return None
+
+
+def of_another_rank(error: BaseException) -> bool:
+    """Whether this error only tells that another rank has gone (gloo, NCCL, their store)."""
+    if type(error).__name__ in ("DistNetworkError", "DistStoreError"):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in LOST)
 
 
 def killed(signal_number: int) -> FinetuneError:

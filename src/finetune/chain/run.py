@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -48,6 +49,8 @@ def run(recipe: Recipe) -> Outcome:
     if plan.done:
         with journal.kept(plan):
             return _judged(outcome(plan), len(plan.steps))
+    if ranks.world_size() > 1:
+        child.die_with(os.getppid(), signal.SIGTERM)  # a killed launcher leaves no rank behind
     with _terminable(), lock(plan.store.folder) if ranks.is_main() else nullcontext():
         if ranks.is_main():
             plan = make(recipe, prints)  # the run that held the lock before may have done it all

@@ -39,11 +39,14 @@ def _run(parsed: argparse.Namespace) -> None:
 
 def _launch(parsed: argparse.Namespace) -> None:
     """Under a launch profile; the recipe is read first, so that its mistakes are told at once."""
+    from finetune.chain.inputs import together
+    from finetune.launch import refused, sharing
     from finetune.launch.profiles import find
     from finetune.launch.start import start
 
     profile = find(parsed.launch)
-    recipe_of(parsed)
+    if found := refused.problems(recipe_of(parsed), sharing.of(profile)):
+        raise together(found, f"with --launch {profile.name}")
     start(profile, parsed.num_processes, ["run", parsed.recipe, *parsed.changes])
 
 

@@ -1,0 +1,113 @@
+"""What does not work when a model is shared is said before anything runs, with what does."""
+
+import pytest
+
+from finetune import cli
+from finetune.launch import profiles, refused, sharing
+from finetune.launch.sharing import Sharing
+from finetune.recipe.types import Base, Data, Dpo, Recipe, Sft
+
+ROWS = Data(path="rows.jsonl")
+FOUR = {"load_in_4bit": True}
+STORED = {**FOUR, "bnb_4bit_quant_storage": "bfloat16"}
+LORA = {"r": 4}
+ZERO2, ZERO3, FSDP2 = Sharing(zero_stage=2), Sharing(zero_stage=3), Sharing(fsdp=2)
+
+
+def recipe(quantization=None, lora=LORA, **train):
+    stages = (
+        Sft(name="sft", data=ROWS, lora=lora, train=train),
+        Dpo(name="dpo", data=ROWS, train=train),
+    )
+    return Recipe(name="r", base=Base(model="m", quantization=quantization), stages=stages)
+
+
+REFUSED = {
+    "4 bits, ZeRO-3": (recipe(FOUR), ZERO3, "zero2"),
+    "8 bits, ZeRO-3": (recipe({"load_in_8bit": True}), ZERO3, "zero2"),
+    "8 bits, FSDP2": (recipe({"load_in_8bit": True}), FSDP2, "multi_gpu"),
+    "4 bits in bytes, FSDP2": (recipe(FOUR), FSDP2, "bnb_4bit_quant_storage: bfloat16"),
+    "FSDP1": (recipe(STORED), Sharing(fsdp=1), "fsdp2_qlora"),
+    "8-bit optimizer, FSDP2": (recipe(STORED, optim="adamw_bnb_8bit"), FSDP2, "zero2"),
+    "whole modules, ZeRO-3": (recipe(lora={"modules_to_save": ["lm_head"]}), ZERO3, "zero2"),
+    "ZeRO-3 that saves shards": (
+        recipe(lora=None),
+        Sharing(zero_stage=3, saves_whole=False),
+        "stage3_gather_16bit_weights_on_model_save",
+    ),
+    "FSDP2 that saves shards": (
+        recipe(lora=None),
+        Sharing(fsdp=2, saves_whole=False),
+        "FULL_STATE_DICT",
+    ),
+}
+TAKEN = {
+    "no sharing": (recipe(FOUR), Sharing()),
+    "4 bits, ZeRO-2": (recipe(FOUR), ZERO2),
+    "ZeRO-3": (recipe(), ZERO3),
+    "all weights, ZeRO-3": (recipe(lora=None), ZERO3),
+    "adapters, shards saved": (
+        recipe(),
+        Sharing(zero_stage=3, saves_whole=False),
+    ),
+    "4 bits in words, FSDP2": (recipe(STORED), FSDP2),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_work_is_refused_with_what_does(case):
+    which, how, way_out = REFUSED[case]
+    (found, *_) = refused.problems(which, how)
+    assert way_out in found.remedy
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_works_is_taken(case):
+    assert refused.problems(*TAKEN[case]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("multi_gpu", Sharing()),
+        ("cpu_2", Sharing()),
+        ("zero1", Sharing(zero_stage=1, saves_whole=False)),
+        ("zero3", Sharing(zero_stage=3)),
+        ("zero3_offload", Sharing(zero_stage=3)),
+        ("fsdp2_qlora", Sharing(fsdp=2)),
+    ],
+)
+def test_how_a_profile_shares_is_read_from_it(name, wanted):
+    assert sharing.of(profiles.find(name)) == wanted
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", profiles.names())
+def test_a_launched_process_finds_what_its_profile_says(name, monkeypatch):
+    from together import environment
+
+    for key, value in environment(name).items():
+        monkeypatch.setenv(key, value)
+    assert sharing.from_environment() == sharing.of(profiles.find(name))
+
+
+def test_plain_accelerate_settings_are_understood(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
+    assert sharing.from_environment() == Sharing(zero_stage=3, saves_whole=False)
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL", "true")
+    assert sharing.from_environment() == Sharing(zero_stage=3)
+
+
+def test_the_command_line_refuses_before_any_process_is_started(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", "samsum", "--launch", "zero3"])
+    assert end.value.code == 1
+    text = capsys.readouterr().err
+    assert text.startswith("base.quantization: ZeRO-3 does not share weights in 4 or 8 bits")
+    assert "--launch zero2" in text
+
+
+def test_each_stage_that_cannot_be_saved_is_named():
+    (found,) = refused.problems(recipe(lora=None), Sharing(fsdp=2, saves_whole=False))
+    assert found.where == "sft"
