@@ -12,6 +12,7 @@ from report_run import HOSTILE
 
 from finetune.errors import FinetuneError
 from finetune.recipe.types import Base, Recipe
+from finetune.report.curves import curves, overlaid
 from finetune.report.examples import EACH, choose, examples
 from finetune.report.gather import gather
 from finetune.report.layout import number
@@ -185,6 +186,15 @@ def test_the_first_row_shown_is_the_one_that_gained_most_and_losses_begin_with_t
     assert [each.row for each in found.chosen[:EACH]] == list(range(EACH))  # gains 20, 19, …
     assert [each.row for each in found.chosen[EACH : 2 * EACH]] == list(range(39, 29, -1))
     assert [answer.models for answer in found.chosen[0].answers] == [["base"], ["sft"], ["dpo"]]
+
+
+def test_the_loss_of_pairs_is_not_called_a_cross_entropy(folder):
+    run = gather(folder)
+    lines = {each.name: run.reader.lines(each.folder / "history.jsonl") for each in run.records[:2]}
+    assert next(chart.y_label for chart in curves(lines["sft"])) == "nats per token"
+    assert next(chart.y_label for chart in curves(lines["dpo"], 0.69)) == "loss per pair"
+    both = overlaid({"a": lines["dpo"], "b": lines["dpo"]})
+    assert (both[0].y_label, len(both[0].lines)) == ("loss per pair", 2)
 
 
 def test_rows_are_chosen_the_same_way_every_time():

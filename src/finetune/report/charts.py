@@ -135,7 +135,8 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(each * power for each in (1, 2, 5, 10) if each * power >= raw)
     first, last = math.floor(low / step), math.ceil(high / step)
-    return [index * step for index in range(first, last + 1)]
+    digits = 1 - math.floor(math.log10(step))  # 69 * 0.01 is a little more than 0.69
+    return [round(index * step, digits) for index in range(first, last + 1)]
 
 
 def label(value: float, among: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from finetune.report.charts import Chart, Series, chart
@@ -33,20 +33,17 @@ CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Learning rate", "per step", {"learning_rate": "learning rate"}),
     ("Gradient norm", "before clipping", {"grad_norm": "norm"}),
 )
-PREFERENCE_LOSS = "loss per pair"
+PREFERENCE_LOSS, STEP = "loss per pair", "optimizer step"
 
 
 def curves(history: History, step_0_loss: float | None = None) -> list[Chart]:
     """One chart for each kind of number that was logged."""
-    of_pairs = any("rewards/margins" in entry for entry in history)
     made: list[Chart] = []
     for title, unit, names in CURVES:
-        level = None
-        if title == "Loss" and of_pairs:
-            unit = PREFERENCE_LOSS  # noqa: PLW2901
-            level = (step_0_loss, "equal models") if step_0_loss is not None else None
+        known = title == CURVES[0][0] and step_0_loss is not None
+        level = (float(step_0_loss or 0), "equal models") if known else None
         series = [Series(name, points(history, key)) for key, name in names.items()]
-        if drawn := chart(title, "optimizer step", unit, series, level):
+        if drawn := chart(title, STEP, _unit(title, unit, [history]), series, level):
             made.append(drawn)
     return made
 
@@ -58,10 +55,16 @@ def overlaid(histories: Mapping[str, History]) -> list[Chart]:
         key = next(iter(names))
         series = [Series(run, points(history, key)) for run, history in histories.items()]
         if sum(len(each.points) > 1 for each in series) > 1 and (
-            drawn := chart(title, "optimizer step", unit, series)
+            drawn := chart(title, STEP, _unit(title, unit, histories.values()), series)
         ):
             made.append(drawn)
     return made
+
+
+def _unit(title: str, unit: str, histories: Iterable[History]) -> str:
+    """The loss of preference training is no cross-entropy."""
+    of_pairs = any("rewards/margins" in entry for history in histories for entry in history)
+    return PREFERENCE_LOSS if title == CURVES[0][0] and of_pairs else unit
 
 
 def points(history: History, key: str) -> list[tuple[float, float]]:
