@@ -26,7 +26,11 @@ ROOMS = {
     "launch": {"recipe"},
     "chain": {"launch", "recipe", "job", "data", "tasks", "scoring", "stages"},
     "report": {"recipe", "job", "tasks", "scoring", "chain"},
-    "commands": {"recipe", "job", "data", "tasks", "models", "stages", "chain", "report", "launch"},
+    "preview": {"recipe", "data", "tasks", "models", "report"},
+    "commands": {
+        *("recipe", "job", "data", "tasks", "models", "stages", "chain", "report", "launch"),
+        "preview",
+    },
     "cli": {"chain", "commands"},
     "__init__": {"cli"},
     "__main__": {"cli"},
@@ -48,7 +52,14 @@ LIGHT = {
     "__init__",
     "__main__",
 }
-LIGHT_FILES = {"data/locate.py", "stages/__init__.py", "metrics/__init__.py"}
+LIGHT_FILES = {
+    "preview/pieces.py",
+    "preview/terminal.py",
+    "preview/page.py",
+    "data/locate.py",
+    "stages/__init__.py",
+    "metrics/__init__.py",
+}
 LONGEST = 300
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from finetune.commands import check, plan, report, run, schema, score, show
+from finetune.commands import check, plan, preview, report, run, schema, score, show
 from finetune.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     plan.COMMAND,
     check.COMMAND,
+    preview.COMMAND,
     show.COMMAND,
     score.COMMAND,
     report.COMMAND,

@@ -74,10 +74,12 @@ class Chat:
         """Ids of tokens that stand for themselves: never parts of words, never merged."""
         return frozenset(self.tokenizer.added_tokens_decoder)
 
-    def lookalikes(self, message: Message) -> int:
-        """How many texts in a message the tokenizer takes for special tokens."""
+    def lookalikes(self, message: Message) -> list[tuple[int, int]]:
+        """Where in a message's text stands what the tokenizer takes for a special token."""
         content = message.get("content")
-        return len(self._special.findall(content)) if isinstance(content, str) else 0
+        if not isinstance(content, str):
+            return []
+        return [found.span() for found in self._special.finditer(content)]
 
     @cached_property
     def _special(self) -> re.Pattern[str]:

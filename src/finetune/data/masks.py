@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.data.chat import MARK, Chat, Unrenderable
-from finetune.data.examples import Conversation, Message
+from finetune.data.examples import Conversation, Message, Pair
 from finetune.recipe.types import Mask
 
 SETTINGS = ("train", "weight")  # of a message: said to us, not to the template
@@ -38,7 +38,7 @@ def learnt(chat: Chat, talk: Conversation, mask: Mask) -> Learnt:
     Raises:
         Unrenderable: the template refuses it, or what belongs to an answer cannot be told.
     """
-    messages = [_bare(message) for message in talk.messages]
+    messages = [bare(message) for message in talk.messages]
     text = chat.text(messages, tools_of(talk))
     if mask == "all":
         return Learnt(text, ((0, len(text)),))
@@ -62,13 +62,14 @@ def _is_trained(message: Mapping[str, Any]) -> bool:
     return message.get("train") is not False and message.get("weight") != 0
 
 
-def _bare(message: Message) -> Message:
+def bare(message: Message) -> Message:
+    """The message as the template gets it."""
     if not any(key in message for key in SETTINGS):
         return message
     return {key: value for key, value in message.items() if key not in SETTINGS}
 
 
-def tools_of(talk: Conversation) -> Any:
+def tools_of(talk: Conversation | Pair) -> Any:
     """The tools that a conversation may call, in the form templates take."""
     return getattr(talk, "tools", None)
 

@@ -6,8 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune.data.examples import Message
+from finetune.recipe.types import Settings
 
 CUT_MARK = " … "
+
+
+def longest(settings: Settings) -> int | None:
+    """Most tokens of a row as the recipe has it; the architecture may take fewer."""
+    return settings.get("max_length", 1024)
+
+
+def fitting(settings: Settings, context: int | None) -> int | None:
+    """Most tokens of a row: what the recipe wants, as far as the architecture takes it."""
+    return min((bound for bound in (longest(settings), context) if bound), default=None)
 
 
 def render(
@@ -42,13 +53,15 @@ def shorten(
     excess = len(render(tokenizer, fitted, answer_follows, tools)) - max_length
     if excess <= 0:
         return fitted, False
-    longest = max(prompts, key=lambda message: len(message["content"]))
-    whole = longest["content"]
+    largest = max(prompts, key=lambda message: len(message["content"]))
+    whole = largest["content"]
+    if len(whole) <= len(CUT_MARK):
+        return fitted, False
     offsets = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     spans = offsets["offset_mapping"]
     while excess > 0:
         keep = max(0, len(spans) - excess - 1)
-        longest["content"] = _without_middle(whole, spans, keep)
+        largest["content"] = _without_middle(whole, spans, keep)
         over = len(render(tokenizer, fitted, answer_follows, tools)) - max_length
         if over <= 0 or keep == 0:
             break

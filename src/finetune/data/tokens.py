@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,8 +18,8 @@ from finetune.recipe.types import Mask
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
 NAMED = 10  # rows named one by one in a message
-BATCH_ROWS = 1000
-BATCH_CHARACTERS = 2_000_000  # of long rows fewer go together
+BATCH_ROWS = 500
+BATCH_CHARACTERS = 1_000_000  # of long rows fewer go together
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,30 @@ def encode(
 def encoded(
     chat: Chat, talks: Iterable[Conversation], max_length: int | None, mask: Mask
 ) -> Iterator[Encoded]:
-    """As `encode`, row by row; while one batch is tokenised the text of the next is made."""
+    """As `encode`, row by row; the text of the next batches is made while some are tokenised."""
     refused: list[tuple[int, str]] = []
-    with ThreadPoolExecutor(1) as pool:
-        ahead: tuple[list[_Draft], Future[list[Any]]] | None = None
+    threads = _threads()
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[tuple[list[_Draft], Future[list[Any]]]] = deque()
         for batch in _batches(_drafts(chat, talks, mask, refused)):
-            drafts, future = ahead or ([], None)
-            ahead = batch, pool.submit(chat.encodings, [draft.learnt.text for draft in batch])
-            if future is not None:
+            texts = [draft.learnt.text for draft in batch]
+            ahead.append((batch, pool.submit(chat.encodings, texts)))
+            if len(ahead) > threads:
+                drafts, future = ahead.popleft()
                 yield from _rows(chat, drafts, future.result(), max_length, mask)
-        if ahead is not None:
-            yield from _rows(chat, ahead[0], ahead[1].result(), max_length, mask)
+        for drafts, future in ahead:
+            yield from _rows(chat, drafts, future.result(), max_length, mask)
     if refused:
         raise _refusal(refused, talks)
+
+
+def _threads() -> int:
+    """This process's share of the cores.
+
+    Threads of ours, since the tokenizer's own do not survive a fork, and stages are forked.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True)
@@ -151,7 +164,7 @@ def _row(
         cut=sum(label != IGNORED for label in labels[limit:]),
         unstopped=unstopped,
         apart=draft.learnt.apart,
-        lookalikes=sum(map(chat.lookalikes, draft.talk.messages)),
+        lookalikes=sum(len(chat.lookalikes(message)) for message in draft.talk.messages),
     )
 
 

@@ -115,8 +115,8 @@ def quantization_config(base: Base) -> BitsAndBytesConfig | None:
 
 
 def context_length(model: Any) -> int | None:
-    """Most positions the architecture takes; None when its config names no bound."""
-    config = model.config
+    """Most positions that a model (or a config) takes; None when its config names no bound."""
+    config = getattr(model, "config", model)
     names = ("max_position_embeddings", "max_seq_len", "n_positions")
     return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 

@@ -77,6 +77,14 @@ def load_tokenizer(base: Base) -> tuple[Any, list[str]]:
     return tokenizer, complete(tokenizer, base.chat_template)
 
 
+def tokenizer_of(base: Base, documents: Iterable[str]) -> tuple[Any, list[str]]:
+    """The base's own tokenizer, or for random weights one trained on the documents."""
+    if base.tokenizer is None:
+        return load_tokenizer(base)
+    vocabulary, chosen = base.tokenizer.vocab_size, base.chat_template or "plain"
+    return train_tokenizer(documents, vocabulary, chosen), []
+
+
 def _unreachable(base: Base, error: BaseException) -> FinetuneError:
     lines = str(error).strip().splitlines()
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")

@@ -16,6 +16,7 @@ from trl import DPOConfig, DPOTrainer
 from finetune.console import say, warn
 from finetune.data.examples import Conversation, Pair
 from finetune.data.pairs import answered, fit
+from finetune.data.shorten import longest
 from finetune.data.tokens import Encoded, encode
 from finetune.errors import FinetuneError
 from finetune.job import Job, Result
@@ -45,7 +46,7 @@ def check(stage: Dpo, job: Job) -> None:
     announce(given, stage.data, job)
     rows = given[:SAMPLE]
     encode(tokenizer, [Conversation(answered(pair)[0]) for pair in rows], max_length=None)
-    fit(tokenizer, rows, training.longest(stage.train))
+    fit(tokenizer, rows, longest(stage.train))
 
 
 def run(stage: Dpo, job: Job) -> Result:

@@ -13,8 +13,8 @@ from finetune.job import Job, Result
 from finetune.models.distributed import loaded_in_shards
 from finetune.models.load import context_length, new_base, open_base
 from finetune.models.save import save_model
-from finetune.models.tokenizers import load_tokenizer, train_tokenizer
-from finetune.recipe.types import Base, Pretrain
+from finetune.models.tokenizers import tokenizer_of
+from finetune.recipe.types import Pretrain
 from finetune.stages import training
 from finetune.stages.sources import announce, left_out
 from finetune.tasks.examples import texts
@@ -33,7 +33,7 @@ def run(stage: Pretrain, job: Job) -> Result:
     given = texts(stage.data)
     notes = left_out(given, job)
     documents = [example.text for example in given]
-    tokenizer = _tokenizer(job.model.base, documents)
+    tokenizer, _ = tokenizer_of(job.model.base, documents)
     base = job.model.base
     with loaded_in_shards() if base.config is None else nullcontext():
         model = new_base(base, len(tokenizer), job.seed) if base.config else open_base(base)
@@ -60,12 +60,6 @@ def run(stage: Pretrain, job: Job) -> Result:
     facts["tokens"] = len(blocks) * block
     model = save_model(trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))
-
-
-def _tokenizer(base: Base, documents: list[str]) -> Any:
-    if base.tokenizer is None:
-        return load_tokenizer(base)[0]
-    return train_tokenizer(documents, base.tokenizer.vocab_size, base.chat_template or "plain")
 
 
 def _blocks(tokenizer: Any, documents: list[str], block: int) -> datasets.Dataset:

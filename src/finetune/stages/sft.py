@@ -11,6 +11,7 @@ from trl import SFTConfig, SFTTrainer
 from finetune.console import warn
 from finetune.data.encoded import encode_rows, row_at
 from finetune.data.losses import losses
+from finetune.data.shorten import fitting, longest
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
 from finetune.models.adapters import add_adapter, check_places, keep_full_precision
@@ -35,7 +36,7 @@ def check(stage: Sft, job: Job) -> None:
     read_config(job.model.base)
     if stage.lora is not None:
         check_places(job.model.base, stage.lora)
-    limit = training.longest(stage.train)
+    limit = longest(stage.train)
     talks = conversations(stage.data)
     announce(talks, stage.data, job)
     with TemporaryDirectory() as folder:
@@ -49,7 +50,7 @@ def run(stage: Sft, job: Job) -> Result:
     with loaded_in_shards():
         model = _model(stage, job)
     talks = conversations(stage.data)
-    limit = training.fitting(stage.train, context_length(model))
+    limit = fitting(stage.train, context_length(model))
     file = training.scratch(job) / f"rows-{rank()}.arrow"
     rows = encode_rows(
         tokenizer, talks, limit, mask=stage.mask, file=file, title=f"{job.name}: tokens"

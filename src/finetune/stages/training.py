@@ -11,6 +11,7 @@ from typing import Any
 from transformers.trainer_callback import PrinterCallback
 
 from finetune.data.order import training_order
+from finetune.data.shorten import fitting
 from finetune.errors import FinetuneError
 from finetune.job import Job
 from finetune.models.hardware import device, on_cpu, peak_memory
@@ -52,16 +53,6 @@ def plan(settings: Settings, rows: int, batch_size: int, context: int | None) ->
     whole = batch_size * steps / rows if steps > 0 else settings.get("num_train_epochs", 3)
     strategy = settings.get("train_sampling_strategy", "group_by_length")
     return Plan(whole, strategy, fitting(settings, context))
-
-
-def fitting(settings: Settings, context: int | None) -> int | None:
-    """Most tokens of a row: what the recipe wants, as far as the architecture takes it."""
-    return min((bound for bound in (longest(settings), context) if bound), default=None)
-
-
-def longest(settings: Settings) -> int | None:
-    """Most tokens of a row as the recipe has it; the architecture may take fewer."""
-    return settings.get("max_length", 1024)
 
 
 def scratch(job: Job) -> Path:
