@@ -200,3 +200,36 @@ def shared(first, second):
     """How many ids two lists begin with alike."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+REAL = ["cohere", "deepseekv3", "gemma", "gemma3", "lfm2", "llama3", "phi3", "qwen2_5"]
+
+
+@pytest.mark.parametrize("family", [*REAL, "qwen3_instruct_2507"])
+def test_masks_on_real_templates_are_those_of_the_marked_ones_that_trl_brings(family):
+    """TRL marks blanks and ends of the whole behind the stop token too, which no model writes."""
+    import re
+    from pathlib import Path
+
+    import trl
+    from chat_templates import byte_level
+
+    folder = Path(trl.__file__).parent / "chat_templates"
+    template = (folder / f"{family}.jinja").read_text(encoding="utf-8")
+    marked = (folder / f"{family}_training.jinja").read_text(encoding="utf-8")
+    names = re.findall(r"<[|｜][^|｜>\s']{1,30}[|｜]>|<(?:start|end)_of_turn>", template)
+    special = [*sorted(set(names)), "<s>", "</s>", "<pad>"]
+    tokenizer = byte_level(special, start="<s>", end="</s>")
+    tokenizer.chat_template = template
+    talks = [Talk(messages) for messages, _ in conversations(60, system=False)]
+    for talk, row in zip(talks, encode(tokenizer, talks, None), strict=True):
+        found = tokenizer.apply_chat_template(
+            talk.messages, chat_template=marked, return_assistant_tokens_mask=True
+        )
+        assert row.input_ids == found["input_ids"]
+        assert row.unstopped == 0
+        ours = [label != IGNORED for label in row.labels]
+        theirs = list(map(bool, found["assistant_masks"]))
+        assert all(b for a, b in zip(ours, theirs, strict=True) if a)
+        rest = [t for a, b, t in zip(ours, theirs, row.input_ids, strict=True) if b and not a]
+        assert tokenizer.decode(rest, skip_special_tokens=True).strip() == ""
