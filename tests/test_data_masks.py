@@ -297,22 +297,39 @@ def test_what_was_lost_is_said_with_its_share(tokenizer, tmp_path):
 
 
 def test_a_pair_is_divided_as_trl_divides_it(tokenizer):
-    import datasets
+    from conversations import TOOLS
     from trl import DPOConfig, DPOTrainer
 
     from finetune.data.examples import Pair
-    from finetune.data.pairs import answered, token_ids
+    from finetune.data.pairs import token_ids
+    from finetune.stages.dpo import _dataset
 
-    pairs = [Pair(TALK[:4], "12.50", "no idea"), Pair(TALK[:2], "\nred", "blue ")]
-    rows = [
-        {"prompt": pair.prompt, "chosen": [talk[0][-1]], "rejected": [talk[1][-1]]}
-        for pair in pairs
-        for talk in [answered(pair)]
+    pairs = [
+        Pair(TALK[:4], [answer("12.50")], [answer("no idea")]),
+        Pair(TALK[:2], [answer("\nred")], [answer("blue ")], TOOLS),
     ]
     config = DPOConfig(output_dir="x", use_cpu=True, bf16=False, max_length=None)
-    made = DPOTrainer._prepare_dataset(
-        None, datasets.Dataset.from_list(rows), tokenizer, config, "train"
-    )
+    made = DPOTrainer._prepare_dataset(None, _dataset(pairs), tokenizer, config, "train")
     for pair, row in zip(pairs, made, strict=True):
         wanted = (row["prompt_ids"], row["chosen_ids"], row["rejected_ids"])
         assert token_ids(tokenizer, pair) == wanted
+
+
+def test_rows_that_the_template_refuses_are_left_out_where_asked_and_told(tokenizer, tmp_path):
+    from chat_templates import GEMMA, unmarked
+
+    from finetune.data.encoded import encode_rows
+
+    made = with_template(tokenizer, unmarked(GEMMA).replace("bos_token", "''"))
+    talks = [Conversation(TALK), Conversation(TALK[1:3])]
+    told = []
+    rows = encode_rows(
+        made,
+        talks,
+        None,
+        mask="assistant",
+        file=tmp_path / "rows",
+        skipped=lambda *each: told.append(each),
+    )
+    assert told == [(0, "no system turns")]
+    assert len(rows) == 1

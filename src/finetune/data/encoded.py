@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,14 @@ def encode_rows(
     mask: Mask,
     file: Path,
     title: str = "tokens",
+    skipped: Callable[[int, str], None] | None = None,
 ) -> datasets.Dataset:
     """Every conversation as `finetune.data.tokens.encode` gives it, written to `file` (Arrow).
 
     Columns: `input_ids` and `labels`; `length` in tokens; and as in `Encoded`: `learnt`,
     `shortened`, `cut`, `unstopped`, `apart`, `lookalikes`.
+
+    With `skipped` (see `encoded`) rows that the template refuses are left out.
 
     Raises:
         DataError: the template refuses rows, or what belongs to an answer cannot be told.
@@ -45,7 +48,7 @@ def encode_rows(
     whole = [(name, kinds.get(name, pyarrow.int32())) for name in COUNTS]
     lists = [(name, pyarrow.list_(pyarrow.int32())) for name in ("input_ids", "labels")]
     schema = pyarrow.schema([*lists, *whole])
-    rows = encoded(Chat(tokenizer), talks, max_length, mask)
+    rows = encoded(Chat(tokenizer), talks, max_length, mask, skipped)
     bar = tqdm(rows, total=len(talks), desc=title, unit="row", disable=None, leave=False)
     with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
         for batch in _batches(bar):

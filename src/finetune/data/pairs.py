@@ -28,13 +28,13 @@ def fit(
     """
     fitted, lengths, shortened, cut = [], [], 0, 0
     for pair in pairs:
-        room = max(len(render(tokenizer, talk)) for talk in answered(pair))
+        room = max(len(render(tokenizer, talk, tools=pair.tools)) for talk in answered(pair))
         prompt = pair.prompt
         if max_length and room > max_length:
-            of_prompt = len(render(tokenizer, pair.prompt, answer_follows=True))
+            of_prompt = len(render(tokenizer, pair.prompt, True, pair.tools))
             limit = max_length - (room - of_prompt)
             cut += limit <= 0
-            prompt, _ = shorten(tokenizer, pair.prompt, max(limit, LEAST), answer_follows=True)
+            prompt, _ = shorten(tokenizer, pair.prompt, max(limit, LEAST), True, pair.tools)
             shortened += 1
         fitted.append(replace(pair, prompt=prompt))
         lengths.append(room)
@@ -56,8 +56,8 @@ def token_ids(tokenizer: Any, pair: Pair) -> tuple[list[int], list[int], list[in
 
     An answer begins where it parts from the prompt as the template renders that alone.
     """
-    prompt = render(tokenizer, pair.prompt, answer_follows=True)
-    chosen, rejected = (render(tokenizer, talk) for talk in answered(pair))
+    prompt = render(tokenizer, pair.prompt, True, pair.tools)
+    chosen, rejected = (render(tokenizer, talk, tools=pair.tools) for talk in answered(pair))
     shared = min(_shared(prompt, chosen), _shared(prompt, rejected))
     return prompt[:shared], chosen[shared:], rejected[shared:]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,14 +63,23 @@ def encode(
 
 
 def encoded(
-    chat: Chat, talks: Iterable[Conversation], max_length: int | None, mask: Mask
+    chat: Chat,
+    talks: Iterable[Conversation],
+    max_length: int | None,
+    mask: Mask,
+    skipped: Callable[[int, str], None] | None = None,
 ) -> Iterator[Encoded]:
-    """As `encode`, row by row; the text of the next batches is made while some are tokenised."""
+    """As `encode`, row by row; the text of the next batches is made while some are tokenised.
+
+    With `skipped` a row that the template refuses is left out, and told by its number (from 0)
+    and the reason.
+    """
     refused: list[tuple[int, str]] = []
+    refuse = skipped or (lambda index, reason: refused.append((index, reason)))
     threads = _threads()
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[tuple[list[_Draft], Future[list[Any]]]] = deque()
-        for batch in _batches(_drafts(chat, talks, mask, refused)):
+        for batch in _batches(_drafts(chat, talks, mask, refuse)):
             texts = [draft.learnt.text for draft in batch]
             ahead.append((batch, pool.submit(chat.encodings, texts)))
             if len(ahead) > threads:
@@ -100,13 +109,13 @@ class _Draft:
 
 
 def _drafts(
-    chat: Chat, talks: Iterable[Conversation], mask: Mask, refused: list[tuple[int, str]]
+    chat: Chat, talks: Iterable[Conversation], mask: Mask, refuse: Callable[[int, str], None]
 ) -> Iterator[_Draft]:
     for index, talk in enumerate(talks):
         try:
             yield _Draft(talk, learnt(chat, talk, mask))
         except Unrenderable as error:
-            refused.append((index, str(error)))
+            refuse(index, str(error))
 
 
 def _batches(drafts: Iterable[_Draft]) -> Iterator[list[_Draft]]:
@@ -209,8 +218,8 @@ def _refusal(refused: list[tuple[int, str]], talks: Any) -> DataError:
     head = f"the chat template does not take {len(refused):,} rows"
     return DataError(
         "\n    ".join([head, *listed]),
-        remedy="Mend or remove these rows, or give another base.chat_template (chatml takes any "
-        "order of turns).",
+        remedy="Mend these rows, leave them out with data.on_bad_row: skip, or give another "
+        "base.chat_template (chatml takes any order of turns).",
     )
 
 

@@ -61,5 +61,5 @@ def _tokenizer(recipe: Recipe) -> tuple[Any, list[str]]:
 
     first = recipe.stages[0]
     new = recipe.base.tokenizer is not None and isinstance(first, Pretrain)
-    documents = [getattr(each, "text", each) for each in texts(first.data)] if new else []  # type: ignore[attr-defined]
+    documents = [each.text for each in texts(first.data)] if new else []  # type: ignore[attr-defined]
     return tokenizer_of(recipe.base, documents)

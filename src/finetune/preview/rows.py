@@ -15,7 +15,7 @@ from finetune.data.shorten import CUT_MARK, shorten
 from finetune.data.tokens import IGNORED, Encoded, encode
 from finetune.errors import DataError
 from finetune.preview.pieces import Marks, Part, Piece, Row, Span, pieces
-from finetune.recipe.types import Data, Dpo, Pretrain, Sft
+from finetune.recipe.types import Dpo, Pretrain, Sft
 from finetune.tasks import examples
 
 Made = tuple[str, list[Row]]  # how many there are in all, and the rows asked for
@@ -27,7 +27,7 @@ def talks(stage: Sft, tokenizer: Any, limit: int | None, numbers: range) -> Made
     chat = Chat(tokenizer)
     rows = []
     for number in numbers[: max(0, len(found) - numbers.start)]:
-        origin = _origin(found, number, stage.data)
+        origin = str(found.origin(number))
         try:
             rows.append(Row(number + 1, origin, *_talk(chat, found[number], limit, stage)))
         except DataError as error:
@@ -54,7 +54,7 @@ def pairs(stage: Dpo, tokenizer: Any, limit: int | None, numbers: range) -> Made
             Part(_between(whole, len(prompt), None), title)
             for whole, title in zip(wholes, ("chosen", "rejected"), strict=True)
         ]
-        origin = _origin(found, number, stage.data)
+        origin = str(found.origin(number))
         rows.append(Row(number + 1, origin, tuple(parts), tuple(notes)))
     return f"{len(found):,} pairs", rows
 
@@ -174,11 +174,5 @@ def _ids(row: Sequence[Piece]) -> list[int]:
 def _stream(chat: Chat, documents: Any) -> Iterator[Piece]:
     end = chat.tokenizer.eos_token, chat.tokenizer.eos_token_id
     for document in documents:
-        text = getattr(document, "text", document)
-        yield from _plain(chat, text, None, learnt_from=0)
+        yield from _plain(chat, document.text, None, learnt_from=0)
         yield Piece(end[0], (end[1],), learnt=True, special=True)
-
-
-def _origin(found: Any, number: int, data: Data) -> str:
-    origin = getattr(found, "origin", None)
-    return str(origin(number)) if origin else f"{describe(data)}, row {number + 1}"

@@ -6,6 +6,7 @@ reference. Before the first step both are one model, so the loss has a known val
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -122,16 +123,11 @@ def _both_answers(
 
 
 def _dataset(rows: list[Pair]) -> datasets.Dataset:
-    return datasets.Dataset.from_list(
-        [
-            {
-                "prompt": row.prompt,
-                "chosen": row.chosen,
-                "rejected": row.rejected,
-            }
-            for row in rows
-        ]
-    )
+    given = [{"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected} for row in rows]
+    if any(row.tools for row in rows):
+        for one, row in zip(given, rows, strict=True):
+            one["tools"] = json.dumps(row.tools)  # as text no row's tools get another's fields
+    return datasets.Dataset.from_list(given)
 
 
 def _check_step_0(trainer: DPOTrainer, rows: Any, settings: Settings, job: Job) -> dict[str, float]:

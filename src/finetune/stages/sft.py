@@ -23,7 +23,7 @@ from finetune.ranks import rank
 from finetune.recipe.types import Sft
 from finetune.stages import samples, training
 from finetune.stages.layout import Rows, lay_out
-from finetune.stages.sources import announce, left_out
+from finetune.stages.sources import announce, left_out, skipper
 from finetune.tasks.examples import conversations
 
 SAMPLE = 20  # rows rendered before any stage runs
@@ -41,7 +41,15 @@ def check(stage: Sft, job: Job) -> None:
     announce(talks, stage.data, job)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "rows.arrow"
-        losses(encode_rows(tokenizer, talks[:SAMPLE], limit, mask=stage.mask, file=file), limit)
+        rows = encode_rows(
+            tokenizer,
+            talks[:SAMPLE],
+            limit,
+            mask=stage.mask,
+            file=file,
+            skipped=skipper(talks, stage.data),
+        )
+        losses(rows, limit)
 
 
 def run(stage: Sft, job: Job) -> Result:
@@ -53,7 +61,13 @@ def run(stage: Sft, job: Job) -> Result:
     limit = fitting(stage.train, context_length(model))
     file = training.scratch(job) / f"rows-{rank()}.arrow"
     rows = encode_rows(
-        tokenizer, talks, limit, mask=stage.mask, file=file, title=f"{job.name}: tokens"
+        tokenizer,
+        talks,
+        limit,
+        mask=stage.mask,
+        file=file,
+        title=f"{job.name}: tokens",
+        skipped=skipper(talks, stage.data),
     )
     notes += [*left_out(talks, job), *losses(rows, limit)]
     samples.leave(job, tokenizer, ((n, "", row_at(rows, n)) for n in samples.telling(rows)))

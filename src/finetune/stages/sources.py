@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from finetune.console import say
@@ -29,3 +30,14 @@ def left_out(rows: Examples[Any], job: Job, name: str = "data") -> list[str]:
         f"{refused.count:,} of {refused.read:,} rows were left out ({refused.summary()}); "
         f"they are in {file.name}"
     ]
+
+
+def skipper(rows: Examples[Any], data: Data) -> Callable[[int, str], None] | None:
+    """What takes down a row that cannot be used after all; None where one stops the stage."""
+    if data.on_bad_row == "fail":
+        return None
+
+    def skip(index: int, reason: str) -> None:
+        rows.refused.add(rows.origin(index), f"the chat template: {reason}", vars(rows[index]))
+
+    return skip
