@@ -46,7 +46,9 @@ def check(stage: Dpo, job: Job) -> None:
     given = pairs(stage.data)
     announce(given, stage.data, job)
     rows = given[:SAMPLE]
-    encode(tokenizer, [Conversation(answered(pair)[0]) for pair in rows], max_length=None)
+    encode(
+        tokenizer, [Conversation(answered(pair)[0], pair.tools) for pair in rows], max_length=None
+    )
     fit(tokenizer, rows, longest(stage.train))
 
 
@@ -117,13 +119,15 @@ def _policy(stage: Dpo, job: Job) -> Any:
 def _both_answers(
     tokenizer: Any, pair: Pair, max_length: int | None
 ) -> Iterator[tuple[int, str, Encoded]]:
-    talks = [Conversation(talk) for talk in answered(pair)]
+    talks = [Conversation(talk, pair.tools) for talk in answered(pair)]
     rows = encode(tokenizer, talks, max_length)
     return ((0, title, row) for title, row in zip(("chosen", "rejected"), rows, strict=True))
 
 
 def _dataset(rows: list[Pair]) -> datasets.Dataset:
-    given = [{"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected} for row in rows]
+    given: list[dict[str, Any]] = [
+        {"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected} for row in rows
+    ]
     if any(row.tools for row in rows):
         for one, row in zip(given, rows, strict=True):
             one["tools"] = json.dumps(row.tools)  # as text no row's tools get another's fields
