@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune import stages
+from finetune import console, stages
 from finetune.chain import group, room
 from finetune.chain.inputs import adapter_path, placed
 from finetune.chain.links import BASE, makes_model, parent, scored_models
@@ -19,6 +19,7 @@ from finetune.embedded import BASES
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
 from finetune.launch import refused, sharing
+from finetune.ranks import is_main
 from finetune.recipe.types import Base, Candidate, Evaluate, Recipe
 
 
@@ -28,6 +29,9 @@ class Done:
 
     result: Result
     made: dict[str, Any]
+
+
+LOOKED_AT = 20_000  # rows of a stage that are audited before it runs
 
 
 def import_stages(kinds: list[str]) -> None:
@@ -151,4 +155,22 @@ def _check_here(plan: Plan) -> list[FinetuneError]:
             _module(step.stage.kind).check(step.stage, job(plan, index))
         except FinetuneError as error:
             by_text.setdefault(str(error), (error, []))[1].append(step.stage.name)
-    return found + [placed(error, ", ".join(names)) for error, names in by_text.values()]
+    found += [placed(error, ", ".join(names)) for error, names in by_text.values()]
+    return found or _audited(plan)
+
+
+def _audited(plan: Plan) -> list[FinetuneError]:
+    """What the rows of the stages to run hold that would ruin them; the rest is said."""
+    names = [step.stage.name for step in plan.steps if step.status != "keep"]
+    if not is_main() or not any(hasattr(step.stage, "data") for step in plan.steps):
+        return []  # rows are the same for all ranks
+    from finetune.audit.look import audit
+    from finetune.audit.show import refusal, warnings
+
+    found = []
+    for each in audit(plan.recipe, names, most=LOOKED_AT):
+        found.append(each)
+        for warning in warnings(each):
+            console.warn(f"{each.stage}: {warning}")
+    text = refusal(found)
+    return [FinetuneError(f"rows that would ruin what is learnt\n{text}")] if text else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune.commands import check, plan, preview, report, run, schema, score, show
+from finetune.commands import audit, check, plan, preview, report, run, schema, score, show
 from finetune.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -10,6 +10,7 @@ COMMANDS: tuple[Command, ...] = (
     plan.COMMAND,
     check.COMMAND,
     preview.COMMAND,
+    audit.COMMAND,
     show.COMMAND,
     score.COMMAND,
     report.COMMAND,

@@ -51,6 +51,10 @@ def check(recipe: Recipe, reading: Reading) -> None:
     _name(recipe.name, "name", reading)
     _range("seed", recipe.seed, "seed", reading)
     _base(recipe.base, reading)
+    for each in fields(recipe.audit):
+        limits = getattr(recipe.audit, each.name)
+        for key in ("warn", "refuse"):
+            _range(key, getattr(limits, key, None), f"audit.{each.name}.{key}", reading)
     for stage in recipe.stages:
         _stage(stage, reading)
     check_chain(recipe, reading)

@@ -46,6 +46,7 @@ LIMITS: dict[str, Limit] = {
     "r": FROM_1,
     "ref_model_mixup_alpha": SHARE,
     "ref_model_sync_steps": FROM_1,
+    "refuse": SHARE,
     "repetition_penalty": ABOVE_0,
     "rows": FROM_1,
     "save_steps": ABOVE_0,
@@ -60,6 +61,7 @@ LIMITS: dict[str, Limit] = {
     "torch_empty_cache_steps": FROM_1,
     "typical_p": (0, False, 1, True),
     "vocab_size": (320, True, None, False),  # 256 bytes and the special tokens
+    "warn": SHARE,
     "warmup_steps": FROM_0,
     "weight": ABOVE_0,
     "weight_decay": FROM_0,

@@ -252,6 +252,33 @@ STAGES: dict[str, type[Stage]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Shares, from 0 to 1, above which a finding is told and a run refused; 1 is never."""
+
+    warn: float | None = None
+    refuse: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What may be wrong with rows before it stops a run; by default what ruins one does."""
+
+    cut_tokens: Threshold = Threshold(warn=0, refuse=0.01)
+    shortened: Threshold = Threshold(warn=0.05, refuse=1)
+    nothing_learnt: Threshold = Threshold(warn=0, refuse=0)
+    unstopped: Threshold = Threshold(warn=0, refuse=0.99)
+    double_bos: Threshold = Threshold(warn=0, refuse=0.5)
+    apart: Threshold = Threshold(warn=0, refuse=1)
+    lookalikes: Threshold = Threshold(warn=0, refuse=1)
+    duplicates: Threshold = Threshold(warn=0.01, refuse=1)
+    near_duplicates: Threshold = Threshold(warn=0.05, refuse=1)
+    overlap: Threshold = Threshold(warn=0, refuse=1)
+    damaged_text: Threshold = Threshold(warn=0.001, refuse=1)
+    refused_rows: Threshold = Threshold(warn=0, refuse=1)
+    length_bias: Threshold = Threshold(warn=0.75, refuse=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One chain of stages from a base to what leaves it."""
 
@@ -259,4 +286,5 @@ class Recipe:
     base: Base
     stages: tuple[Stage, ...]
     seed: int = 42
+    audit: Audit = Audit()
     output_dir: str = field(default="", metadata=ENVIRONMENT)  # runs/<name> when empty
