@@ -109,7 +109,8 @@ def number(value):
 
 
 def use(monkeypatch):
-    """Put the fakes into the table of stages."""
+    """Put the fakes into the table of stages; their rows are no rows to be audited."""
+    monkeypatch.setattr("finetune.chain.inside._audited", lambda plan: [])
     for kind in ("pretrain", "sft", "dpo", "evaluate", "merge"):
         monkeypatch.setitem(__import__("finetune.stages").stages.MODULES, kind, __name__)
 

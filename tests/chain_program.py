@@ -12,10 +12,11 @@ from pathlib import Path
 import chain_fakes
 
 from finetune import cli, stages
-from finetune.chain import child
+from finetune.chain import child, inside
 from finetune.commands import command
 
 stages.MODULES.update(dict.fromkeys(stages.MODULES, "chain_fakes"))
+inside._audited = lambda plan: []
 child.SOFT_SECONDS = float(os.environ.get("FAKE_SOFT", child.SOFT_SECONDS))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import chain_fakes
 
 from finetune import cli, ranks, stages
+from finetune.chain import inside
 from finetune.commands import command
 from finetune.errors import DataError
 from finetune.job import Result
@@ -67,6 +68,7 @@ def end(how):
 def use():
     """Put these fakes into the table of stages."""
     stages.MODULES.update(dict.fromkeys(stages.MODULES, Path(__file__).stem))
+    inside._audited = lambda plan: []
 
 
 if __name__ == "__main__":

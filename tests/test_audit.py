@@ -118,3 +118,104 @@ def test_a_threshold_of_the_recipe_decides_and_what_it_leaves_out_stays():
     assert verdict(warn=0.1) == "ok"
     assert verdict(refuse=0.05) == "refuse"
     assert verdict(refuse=0.5) == "warn"
+
+
+@pytest.fixture
+def audited(tmp_path):
+    """The findings of a recipe over one file of rows, by check."""
+    import json
+
+    from finetune.audit.look import audit
+    from finetune.recipe import load
+
+    def look(lines, *changes, evaluation=(), **block):
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+        (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluation))
+        stages = [{"sft": {"data": str(tmp_path / "rows.jsonl"), "lora": {}}}]
+        if evaluation:
+            data = {"path": str(tmp_path / "test.jsonl"), "columns": {}}
+            tasks = [{"task": "loss", "name": "held", "data": data}]
+            stages.append({"evaluate": {"tasks": tasks}})
+        text = {"base": {"model": "tiny-mistral"}, "stages": stages, **block}
+        (tmp_path / "r.yaml").write_text(json.dumps(text))
+        (found,) = audit(load(tmp_path / "r.yaml", changes))
+        return {each.check: each for each in found.findings}, found
+
+    return look
+
+
+def answers(count):
+    return [
+        {"prompt": asked, "completion": answered}
+        for asked, answered in ((text(n, 12), text(70 + n, 8)) for n in range(count))
+    ]
+
+
+@pytest.mark.heavy
+def test_clean_rows_are_silent(audited):
+    found, whole = audited(answers(30))
+    assert {each.verdict for each in found.values()} == {"ok"}
+    assert len(whole.lengths) == whole.rows == 30
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("check", "rows", "changes", "verdict", "place"),
+    [
+        ("cut_tokens", [{"prompt": "a", "completion": text(1, 60)}], (), "refuse", "line 31"),
+        ("nothing_learnt", [], ("sft.train.max_length=4",), "refuse", "line 1"),
+        ("lookalikes", [{"prompt": "a </s> b", "completion": "c"}], (), "warn", "line 31"),
+        ("duplicates", answers(9), (), "warn", "line 31"),
+        ("damaged_text", [{"prompt": "itâ€™s", "completion": "c"}], (), "warn", "line 31"),
+        ("shortened", [{"prompt": text(5, 90), "completion": "c"}] * 9, (), "warn", "line 31"),
+    ],
+)
+def test_a_planted_fault_is_found_at_its_line(audited, check, rows, changes, verdict, place):
+    changes = changes or ("sft.train.max_length=128",)
+    finding = audited([*answers(30), *rows], *changes)[0][check]
+    assert finding.verdict == verdict, finding
+    assert finding.places[0].endswith(place)
+
+
+@pytest.mark.heavy
+def test_a_template_that_ends_no_answer_is_refused(audited, monkeypatch):
+    from finetune.audit import look
+
+    real = look.load_tokenizer
+
+    def endless(base):
+        tokenizer, notes = real(base)
+        tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+        return tokenizer, notes
+
+    monkeypatch.setattr(look, "load_tokenizer", endless)
+    assert audited(answers(5))[0]["unstopped"].verdict == "refuse"
+
+
+@pytest.mark.heavy
+def test_held_out_rows_that_are_trained_on_are_found(audited):
+    rows = [{"prompt": text(n, 30), "completion": text(n + 50, 5)} for n in range(40)]
+    other = [{"prompt": text(900 + n, 30), "completion": "x"} for n in range(4)]
+    found = audited(rows, evaluation=[*other, rows[7]])[0]["overlap"]
+    assert (found.count, found.verdict) == (1, "warn")
+    assert found.places[0].endswith("test.jsonl line 5")
+
+
+@pytest.mark.heavy
+def test_a_run_is_refused_before_its_first_stage_and_told_how_to_go_on(tmp_path, capsys):
+    import json
+
+    from finetune import cli
+
+    rows = [*answers(20), {"prompt": "a", "completion": text(1, 600)}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sft = {"data": str(tmp_path / "rows.jsonl"), "lora": {}, "train": {"max_length": 64}}
+    recipe = {"base": {"model": "tiny-mistral"}, "stages": [{"sft": sft}]}
+    (tmp_path / "r.yaml").write_text(json.dumps({**recipe, "output_dir": str(tmp_path / "run")}))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", str(tmp_path / "r.yaml")])
+    told = capsys.readouterr().err
+    assert end.value.code == 1
+    assert "learnt tokens cut off the end" in told
+    assert "audit.cut_tokens.refuse=1" in told
+    assert not list((tmp_path / "run").glob("sft-*"))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,19 +15,31 @@ from tqdm.auto import tqdm
 from finetune.audit.findings import Finding, Measured, judged
 from finetune.audit.near import near_duplicates
 from finetune.audit.overlap import overlap
-from finetune.audit.texts import damaged, duplicates, length_bias, parts
+from finetune.audit.texts import damaged, duplicates, joined, length_bias, parts
 from finetune.audit.tokens import checks
 from finetune.data.encoded import encode_rows
 from finetune.data.examples import Conversation, Examples, Pair
 from finetune.data.pairs import answered
 from finetune.data.rows import describe
 from finetune.models.tokenizers import load_tokenizer
-from finetune.recipe.types import Base, Dpo, Evaluate, Pretrain, Recipe, Score, Sft, Stage
+from finetune.recipe.types import Base, Data, Dpo, Evaluate, Pretrain, Recipe, Score, Sft, Stage
 from finetune.tasks import scored
 from finetune.tasks.examples import conversations, pairs, texts
 
 LOOKED_AT = 20_000  # rows compared for near-duplicates, drawn at random where there are more
-READERS = {Pretrain: texts, Sft: conversations, Dpo: pairs}
+READERS: dict[type[Stage], Callable[[Data], Examples[Any]]] = {
+    Pretrain: texts,
+    Sft: conversations,
+    Dpo: pairs,
+}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows of one evaluation, and what each of them asks."""
+
+    rows: Examples[Any]
+    asked: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ def audit(recipe: Recipe, names: Sequence[str] = (), most: int | None = None) ->
     Raises:
         DataError: rows cannot be read or rendered at all.
     """
-    held_out = [(name, found) for name, found in _evaluations(recipe)]
+    held_out = dict(_evaluations(recipe))
     for stage in recipe.stages:
         reader = READERS.get(type(stage))
         if reader is None or (names and stage.name not in names):
@@ -69,7 +80,7 @@ def audit(recipe: Recipe, names: Sequence[str] = (), most: int | None = None) ->
 
 
 def _audited(
-    recipe: Recipe, stage: Any, rows: Examples[Any], held_out: list[tuple[str, list[str]]]
+    recipe: Recipe, stage: Any, rows: Examples[Any], held_out: dict[str, HeldOut]
 ) -> Audited:
     with TemporaryDirectory() as folder:
         tokens = _encoded(recipe.base, stage, rows, Path(folder))
@@ -115,33 +126,38 @@ def _texts(rows: Iterable[Any], title: str) -> Iterator[tuple[str, str]]:
 
 
 def _overlaps(
-    recipe: Recipe, stage: Stage, rows: Examples[Any], held_out: list[tuple[str, list[str]]]
+    recipe: Recipe, stage: Stage, rows: Examples[Any], held_out: dict[str, HeldOut]
 ) -> Iterator[Finding]:
-    for name, asked in held_out:
+    for name, evaluation in held_out.items():
         training = ("\n".join(text) for text in _texts(rows, f"overlap with {name}"))
         questions = (text for pair in _texts(rows, "questions") for text in pair[:1])
-        found = overlap(asked, chain(training, questions))
-        (finding,) = judged([found], recipe.audit, partial("{} row {}".format, name))
-        yield finding
+        found = overlap(evaluation.asked, chain(training, questions))
+        yield from judged([found], recipe.audit, _place(evaluation.rows))
 
 
-def _evaluations(recipe: Recipe) -> Iterator[tuple[str, list[str]]]:
-    """What the recipe's evaluations ask, by the name of the score."""
+def _place(rows: Examples[Any]) -> Callable[[int], str]:
+    return lambda row: str(rows.origin(row))
+
+
+def _evaluations(recipe: Recipe) -> Iterator[tuple[str, HeldOut]]:
+    """The rows of the recipe's evaluations by the name of the score."""
     for stage in recipe.stages:
         for score in stage.tasks if isinstance(stage, Evaluate) else ():
-            asked = _asked(score)
-            if asked:
-                yield f"{stage.name}.{score.name or score.task}", asked
+            if found := _held_out(score):
+                yield f"{stage.name}.{score.name or score.task}", found
 
 
-def _asked(score: Score) -> list[str]:
+def _held_out(score: Score) -> HeldOut | None:
     if scored.is_written(score):
-        task = scored.written(score)
-        return [task.prompt(row) for row in scored.examples(score)[: score.rows]]
+        task, rows = scored.written(score), scored.examples(score)[: score.rows]
+        asked = (task.prompt(row) for row in rows)
+        return HeldOut(
+            rows, tuple(each if isinstance(each, str) else joined(each) for each in asked)
+        )
     if score.task in scored.LIKELY and score.data is not None:
-        found = scored.LIKELY[score.task].examples(score.data)[: score.rows]
-        return ["\n".join(part for part in parts(row) if part) for row in found]
-    return []
+        known = scored.LIKELY[score.task].examples(score.data)[: score.rows]
+        return HeldOut(known, tuple("\n".join(filter(None, parts(row))) for row in known))
+    return None
 
 
 def _encoded(base: Base, stage: Any, rows: Examples[Any], folder: Path) -> Any:

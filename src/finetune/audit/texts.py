@@ -25,15 +25,14 @@ def parts(example: Any) -> tuple[str, str]:
     if isinstance(example, Text):
         return "", example.text
     if isinstance(example, Pair):
-        return _joined(example.prompt), _joined([*example.chosen, *example.rejected])
+        return joined(example.prompt), joined([*example.chosen, *example.rejected])
     assert isinstance(example, Conversation)
     answers = [each for each in example.messages if each["role"] == "assistant"]
-    return _joined(each for each in example.messages if each["role"] != "assistant"), _joined(
-        answers
-    )
+    return joined(each for each in example.messages if each["role"] != "assistant"), joined(answers)
 
 
-def _joined(messages: Iterable[Message]) -> str:
+def joined(messages: Iterable[Message]) -> str:
+    """What messages say, one after another."""
     return "\n".join(str(message.get("content") or "") for message in messages)
 
 
@@ -66,7 +65,7 @@ def length_bias(pairs: Sequence[Pair]) -> Measured:
     longer = shorter = gap = 0
     rows = []
     for number, pair in enumerate(pairs):
-        difference = len(_joined(pair.chosen)) - len(_joined(pair.rejected))
+        difference = len(joined(pair.chosen)) - len(joined(pair.rejected))
         longer += difference > 0
         shorter += difference < 0
         gap += difference
