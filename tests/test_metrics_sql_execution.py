@@ -62,6 +62,7 @@ def test_a_query_that_returns_other_rows_is_valid_and_wrong(database):
 @pytest.mark.parametrize("nothing", ["", "-- only a comment", "SELEC 1", "SELECT ?", "SELECT \0"])
 def test_what_is_no_query_is_invalid_and_not_an_empty_result(nothing, database):
     scores = score(nothing, "SELECT id FROM item WHERE id < 0", database)
+    assert scores.pop("gold_empty") == 100
     assert set(scores.values()) == {0}
 
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-MODULES = ("rouge", "extractiveness", "exact_match", "lengths", "sql_execution")
+MODULES = (
+    *("rouge", "extractiveness", "exact_match", "lengths"),
+    *("sql_execution", "sql_exact_set_match", "sql_test_suite"),
+)
 
 
 def module_path(name: str) -> str:

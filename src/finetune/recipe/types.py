@@ -154,6 +154,14 @@ SCORED = ("samsum", "text_to_sql", "generic", "loss", "perplexity", "preference"
 
 
 @dataclass(frozen=True, kw_only=True)
+class SqlSuite:
+    """How predicted SQL is tested on filled copies of its database."""
+
+    copies: int = 8  # 0: on the database itself alone
+    keep_distinct: bool = False  # False: DISTINCT is left out of both queries, as in the reference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """One task to score models on; `name` heads its columns in the table."""
 
@@ -163,6 +171,7 @@ class Score:
     data: Data | None = None  # None: the task's own test split
     rows: int | None = None
     reference: str | None = None  # preference: the model that rewards are measured against
+    suite: SqlSuite | None = None  # text_to_sql: the copies of its databases
     # generic: names of metrics, or folders of `evaluate` modules; empty: exact_match and rouge
     metrics: tuple[str, ...] = ()
     max_length: int | None = None  # perplexity: tokens a model sees at once; None: its context

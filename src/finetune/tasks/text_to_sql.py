@@ -3,8 +3,7 @@
 Columns: `question`, `query` (or `answer`, its name in sql-create-context), and one of
 - `db_id`: the file `database/<db_id>.sqlite` or `database/<db_id>/<db_id>.sqlite` beside the
   rows, as in Spider (Yu et al. 2018);
-- `context`: `CREATE TABLE` text. Queries then run on an empty database of that form, where most
-  results are empty: read `both_empty` beside `execution_accuracy`.
+- `context`: `CREATE TABLE` text. Queries then run on a filled copy of that form.
 With both, `context` words the prompt and the database file is what queries run on.
 """
 
@@ -13,18 +12,17 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune.data.locate import locate
 from finetune.errors import DataError
 from finetune.metrics import mean
-from finetune.metrics.sql_execution import scoring
 from finetune.metrics.sql_execution.details import show_rows
 from finetune.metrics.sql_execution.sandbox import Database, Schema
 from finetune.metrics.sql_execution.text import extract
-from finetune.recipe.types import Data
+from finetune.recipe.types import Data, SqlSuite
 from finetune.tasks.base import Metric, Row
 from finetune.tasks.schema import compact, schema_text
 
@@ -33,18 +31,25 @@ _GOLD = ""  # beside the names of models, which are never empty
 
 @dataclass(frozen=True)
 class TextToSql:
-    """A schema and a question to one query, judged by what it returns."""
+    """A schema and a question to one query, judged by what it returns and what it says.
 
+    `suite` says how many filled copies a query must be right on, and whether DISTINCT counts.
+    """
+
+    suite: SqlSuite = field(default_factory=SqlSuite)
     name: str = "text_to_sql"
-    version: int = 1
+    version: int = 2
     needs: tuple[str, ...] = ("question", "query")
     prompt_needs: tuple[str, ...] = ("question",)
     max_new_tokens: int = 200
     metrics: tuple[Metric, ...] = (
         Metric("execution_accuracy"),
+        Metric("test_suite_accuracy"),
+        Metric("exact_set_match"),
         Metric("exact_match"),
         Metric("valid_sql"),
         Metric("both_empty", "neither"),
+        Metric("gold_empty", "neither", in_table=False),
         Metric("over_limit", "lower", in_table=False),
         Metric("timeouts", "lower", in_table=False),
     )
@@ -63,12 +68,14 @@ class TextToSql:
         ]
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Every right query runs.
+        """Every right query runs, and the copies it is tested on are filled.
 
         Raises:
             DataError: naming the first row whose query fails.
         """
-        scoring.check_rows([self.answer(row) for row in rows], [_database(row) for row in rows])
+        from finetune.tasks import sql_scores  # a parser of SQL: not what a plan should load
+
+        sql_scores.check_rows(*self._golds(rows), self.suite)
 
     def prompt(self, row: Row) -> str:
         """The schema and the question."""
@@ -84,11 +91,10 @@ class TextToSql:
 
     def score_rows(self, predictions: Sequence[str], rows: Sequence[Row]) -> list[dict[str, float]]:
         """Each prediction's first statement against the right query, both executed."""
-        return scoring.score_rows(
-            [extract(prediction) for prediction in predictions],
-            [self.answer(row) for row in rows],
-            [_database(row) for row in rows],
-        )
+        from finetune.tasks import sql_scores
+
+        queries = [extract(prediction) for prediction in predictions]
+        return sql_scores.score_rows(queries, *self._golds(rows), self.suite)
 
     def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:
         """The means of `score_rows`."""
@@ -100,8 +106,11 @@ class TextToSql:
         """What the right query and each model's returns, for a person to look at.
 
         For each row `{"gold": result, "models": {name: {**result, "verdict": …}}}`; a result is
-        that of `show_rows`, a verdict "right", "wrong" or "fails".
+        that of `show_rows`, a verdict "right", "wrong", "fails", or "right by chance" where the
+        rows are right here and wrong on a filled copy.
         """
+        from finetune.tasks import sql_scores
+
         scores = {name: self.score_rows(answers, rows) for name, answers in predictions.items()}
         queries = [
             {
@@ -110,7 +119,7 @@ class TextToSql:
             }
             for number, row in enumerate(rows)
         ]
-        shown = show_rows(queries, [_database(row) for row in rows])
+        shown = show_rows(queries, sql_scores.prepared(*self._golds(rows), self.suite).databases)
         return [
             {
                 "gold": results[_GOLD],
@@ -122,6 +131,12 @@ class TextToSql:
             for number, results in enumerate(shown)
         ]
 
+    def groups(self, rows: Sequence[Row]) -> dict[str, list[str]]:
+        """Labels by which scores are also told apart: Spider's hardness of the right query."""
+        from finetune.tasks import sql_scores
+
+        return {"hardness": sql_scores.hardnesses(*self._golds(rows))}
+
     def baselines(self, train: Sequence[Row], rows: Sequence[Row]) -> dict[str, list[str]]:
         """The query asked most often in training, on the row's database where that is known."""
         overall = Counter(self.answer(row) for row in train)
@@ -132,6 +147,9 @@ class TextToSql:
         found = [of_database.get(row.get("db_id") or "") or overall for row in rows]
         return {"most_frequent_query": [_most_frequent(queries) for queries in found]}
 
+    def _golds(self, rows: Sequence[Row]) -> tuple[list[str], list[Database]]:
+        return [self.answer(row) for row in rows], [_database(row) for row in rows]
+
 
 def _most_frequent(queries: Mapping[str, int]) -> str:
     """The query with the highest count, the first in the alphabet among several; "" of none."""
@@ -141,7 +159,9 @@ def _most_frequent(queries: Mapping[str, int]) -> str:
 def _verdict(scores: Mapping[str, float]) -> str:
     if not scores["valid_sql"]:
         return "fails"
-    return "right" if scores["execution_accuracy"] else "wrong"
+    if not scores["execution_accuracy"]:
+        return "wrong"
+    return "right" if scores["test_suite_accuracy"] else "right by chance"
 
 
 def _with_query(row: Row) -> Row:

@@ -45,12 +45,13 @@ _SIZES = {
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 _HEAP_BYTES = 64 * 2**20  # of SQLite in this process; no later PRAGMA can raise it
+_SCRIPT_BYTES = 20_000_000  # of a schema, with rows or without
 _STEPS_PER_CHECK = 500
 
 
 @dataclass(frozen=True)
 class Schema:
-    """`CREATE TABLE` text in place of a file: queries run on an empty database of that form."""
+    """SQL text in place of a file: queries run on the database that it makes in memory."""
 
     sql: str
 
@@ -102,6 +103,18 @@ def opened(database: Database) -> Iterator[sqlite3.Connection]:
         connection.execute("PRAGMA query_only = ON")
         connection.set_authorizer(_reading_only)
         yield connection
+
+
+@contextmanager
+def budgeted(connection: sqlite3.Connection, limits: Limits) -> Iterator[None]:
+    """Our own statements, which the authorizer need not see, within the limits of a query."""
+    connection.set_authorizer(None)
+    connection.set_progress_handler(_Budget(limits).spent, _STEPS_PER_CHECK)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.set_authorizer(_reading_only)
 
 
 def run(connection: sqlite3.Connection, query: str, limits: Limits) -> Outcome:
@@ -182,7 +195,9 @@ def _build(connection: sqlite3.Connection, schema: Schema) -> None:
     budget = _Budget(Limits())
     connection.set_authorizer(_inside_only)
     connection.set_progress_handler(budget.spent, _STEPS_PER_CHECK)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _SCRIPT_BYTES)
     connection.executescript(schema.sql)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _SIZES[sqlite3.SQLITE_LIMIT_SQL_LENGTH])
     connection.set_authorizer(None)
     connection.set_progress_handler(None, 0)
 

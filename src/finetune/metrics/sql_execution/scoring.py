@@ -26,9 +26,10 @@ def score_rows(
 
     `execution_accuracy`: both return the same rows. `exact_match`: same text, case and spacing
     aside. `valid_sql`: it ran to its end. `both_empty`: counted as right, but neither returned a
-    row, so nothing was compared. `over_limit`: stopped for work, memory or size, the same on any
-    machine. `timeouts`: stopped by the clock, so a faster machine might say otherwise.
-    As in the reference, DISTINCT is left out of both queries unless `keep_distinct`.
+    row, so nothing was compared. `gold_empty`: the right query returned none. `over_limit`:
+    stopped for work, memory or size, the same on any machine. `timeouts`: stopped by the clock,
+    so a faster machine might say otherwise. As in the reference, DISTINCT is left out of both
+    queries unless `keep_distinct`.
 
     Raises:
         DataError: the right query of a row fails, or its database cannot be opened.
@@ -79,6 +80,7 @@ def _score(
         "exact_match": normalized(predicted) == normalized(gold),
         "valid_sql": ok,
         "both_empty": ok and not right and not outcome.rows,
+        "gold_empty": not right,
         "over_limit": outcome.status == "over_limit",
         "timeouts": outcome.status == "timeout",
     }

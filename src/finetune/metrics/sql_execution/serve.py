@@ -10,10 +10,19 @@ import marshal
 import resource
 import sqlite3
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import IO, Any
 
-from finetune.metrics.sql_execution.sandbox import Database, Limits, Schema, opened, run
+from finetune.metrics.sql_execution.describe import describe
+from finetune.metrics.sql_execution.sandbox import (
+    Database,
+    Limits,
+    Schema,
+    budgeted,
+    opened,
+    run,
+)
 
 _MEMORY_BYTES = 2 * 2**30  # of this process: SQLite's heap, a result twice, Python itself
 
@@ -29,6 +38,8 @@ def main() -> None:
             what, value = marshal.loads(message)
             if what == "run":
                 send(sys.stdout.buffer, _answer(connection, *value))
+            elif what == "describe":
+                send(sys.stdout.buffer, _description(connection, *value))
             else:
                 stack.close()
                 connection = _open(stack, Schema(value) if what == "schema" else Path(value))
@@ -56,7 +67,12 @@ def opening(database: Database) -> Request:
 
 def running(query: str, limits: Limits) -> Request:
     """What makes `main` run a query and answer with status, rows, message and columns."""
-    return "run", (query, (limits.steps, limits.seconds, limits.rows, limits.result_bytes))
+    return "run", (query, astuple(limits))
+
+
+def describing(limits: Limits) -> Request:
+    """What makes `main` answer with status, the values of a description, and a message."""
+    return "describe", (astuple(limits),)
 
 
 def _open(stack: contextlib.ExitStack, database: Database) -> sqlite3.Connection | str:
@@ -74,6 +90,16 @@ def _answer(
         return "no_database", (), connection, ()
     outcome = run(connection, query, Limits(*limits))
     return outcome.status, outcome.rows, outcome.message, outcome.columns
+
+
+def _description(connection: sqlite3.Connection | str, limits: tuple[Any, ...]) -> tuple[Any, ...]:
+    if isinstance(connection, str):
+        return "no_database", (), connection
+    try:
+        with budgeted(connection, Limits(*limits)):
+            return "ok", describe(connection), ""
+    except (sqlite3.Error, MemoryError) as error:
+        return "no_database", (), str(error) or "out of memory"
 
 
 def _confine() -> None:

@@ -14,10 +14,11 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from finetune.metrics.sql_execution.describe import Description, described
 from finetune.metrics.sql_execution.sandbox import Database, Limits, Outcome
-from finetune.metrics.sql_execution.serve import opening, running, send
+from finetune.metrics.sql_execution.serve import Request, describing, opening, running, send
 
 _ROOT = str(Path(__file__).parents[3])
 _START = (
@@ -51,22 +52,45 @@ class Worker:
         A database stays open until another is asked for, so queries on the same one belong
         one after the other.
         """
+        try:
+            status, rows, message, columns = self._ask(
+                database, running(query, limits), limits.seconds
+            )
+        except TimeoutError:
+            return Outcome("timeout", message="one step of the query did not end")
+        except EOFError:
+            return Outcome("over_limit", message="the query ended the process that ran it")
+        return Outcome(status, rows, message, columns)
+
+    def describe(self, database: Database, limits: Limits) -> Description | str:
+        """What the database is made of, or why that cannot be told."""
+        try:
+            status, values, message = self._ask(database, describing(limits), limits.seconds)
+        except (TimeoutError, EOFError):
+            return "it could not be read within the limits"
+        return described(values) if status == "ok" else message
+
+    def _ask(self, database: Database, request: Request, seconds: float) -> Any:
+        """The answer to a request; the process is gone after an error.
+
+        Raises:
+            TimeoutError: the answer has not come in time.
+            EOFError: the process has ended.
+        """
         process = self._process = self._process or _started()
         assert process.stdin and process.stdout, "both are pipes"
         try:
             if database != self._database:
                 send(process.stdin, opening(database))
                 self._database = database
-            send(process.stdin, running(query, limits))
-            answer = _receive(process.stdout.fileno(), limits.seconds + _GRACE)
+            send(process.stdin, request)
+            return marshal.loads(_receive(process.stdout.fileno(), seconds + _GRACE))
         except TimeoutError:
             self._end()
-            return Outcome("timeout", message="one step of the query did not end")
-        except (BrokenPipeError, EOFError):
+            raise
+        except (BrokenPipeError, EOFError) as error:
             self._end()
-            return Outcome("over_limit", message="the query ended the process that ran it")
-        status, rows, message, columns = marshal.loads(answer)
-        return Outcome(status, rows, message, columns)
+            raise EOFError from error
 
     def _end(self) -> None:
         if self._process is not None:

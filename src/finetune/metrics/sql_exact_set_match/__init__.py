@@ -1,0 +1,1 @@
+"""Whether a predicted SQL query says clause by clause what the right one says."""
