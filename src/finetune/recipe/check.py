@@ -39,6 +39,7 @@ LIKELY = {"loss", "perplexity", "preference"}
 OF_TASK: dict[str, tuple[str, ...]] = {
     "reference": ("preference",),
     "metrics": ("generic",),
+    "suite": ("text_to_sql",),
     "max_length": ("perplexity",),
     "stride": ("perplexity",),
     "include_path": (HARNESS,),
@@ -159,6 +160,8 @@ def _scores(stage: Evaluate, reading: Reading) -> None:
         path = f"{stage.name}.tasks[{number}]"
         for key in ("rows", "max_length", "stride", "num_fewshot"):
             _range(key, getattr(score, key), f"{path}.{key}", reading)
+        if score.suite is not None:
+            _range("copies", score.suite.copies, f"{path}.suite.copies", reading)
         _score(score, path, reading)
         if score.name in seen:
             reading.refuse_at(path, f"a score named {score.name!r} stands above; give it a `name`")

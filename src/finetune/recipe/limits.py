@@ -40,6 +40,7 @@ LIMITS: dict[str, Limit] = {
     "neftune_noise_alpha": FROM_0,
     "no_repeat_ngram_size": FROM_0,
     "num_beams": FROM_1,
+    "copies": FROM_0,
     "num_fewshot": FROM_0,
     "num_train_epochs": ABOVE_0,
     "pad_to_multiple_of": FROM_1,

@@ -55,6 +55,27 @@ def compare(
     }
 
 
+def by_group(
+    scores: Rows, metrics: Sequence[Metric], groups: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Any]]:
+    """{kind: {label: {"rows", "models": {model: {metric: mean}}}}}, labels as they first come."""
+    return {
+        kind: {label: _of_label(scores, metrics, labels, label) for label in dict.fromkeys(labels)}
+        for kind, labels in groups.items()
+    }
+
+
+def _of_label(
+    scores: Rows, metrics: Sequence[Metric], labels: Sequence[str], label: str
+) -> dict[str, Any]:
+    wanted = [number for number, each in enumerate(labels) if each == label]
+    chosen = {model: [rows[number] for number in wanted] for model, rows in scores.items()}
+    models: dict[str, dict[str, float]] = {model: {} for model in scores}
+    for (model, metric), column in _columns(chosen, metrics).items():
+        models[model][metric] = column.mean
+    return {"rows": len(wanted), "models": models}
+
+
 def _columns(scores: Rows, metrics: Sequence[Metric]) -> dict[tuple[str, str], Column]:
     found = {}
     for model, rows in scores.items():

@@ -6,7 +6,7 @@
     harness-NAME.json        what lm-evaluation-harness found
     scores-NAME.jsonl        {row, scores: {model: {metric: value}}}
     details-NAME.jsonl       {row, details: {model: {…}}}
-    comparison.json          {NAME: {metrics, rows, against, models, pairs, baselines, …}}
+    comparison.json          {NAME: {metrics, rows, against, models, pairs, baselines, groups, …}}
 
 The first four are measured with models; the others follow from them (`finetune score`).
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import FinetuneError
-from finetune.recipe.types import Candidate, Data, Evaluate, Score
+from finetune.recipe.types import Candidate, Data, Evaluate, Score, SqlSuite
 
 SETTINGS = "evaluation.json"
 COMPARISON = "comparison.json"
@@ -93,7 +93,8 @@ def read_settings(folder: Path) -> tuple[Evaluate, int]:
 
 def _score(kept: dict[str, Any]) -> Score:
     data = Data(**kept["data"]) if kept["data"] else None
-    return Score(**{**kept, "data": data, "metrics": tuple(kept["metrics"])})
+    suite = SqlSuite(**kept["suite"]) if kept["suite"] else None
+    return Score(**{**kept, "data": data, "suite": suite, "metrics": tuple(kept["metrics"])})
 
 
 def _unreadable(path: Path, error: Exception) -> FinetuneError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from finetune.errors import FinetuneError
 from finetune.metrics.lengths import counting
 from finetune.recipe.types import Score
 from finetune.scoring import files
-from finetune.scoring.compare import compare
+from finetune.scoring.compare import by_group, compare
 from finetune.tasks import scored
 from finetune.tasks.base import Metric
 from finetune.tasks.likely import Likelihood
@@ -28,6 +28,7 @@ class Scored:
     metrics: tuple[Metric, ...]
     baselines: tuple[str, ...] = ()
     details: Sequence[dict[str, Any]] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def score(folder: Path) -> dict[str, Any]:
@@ -44,7 +45,10 @@ def score(folder: Path) -> dict[str, Any]:
         if task.details:
             lines = ({"details": each} for each in task.details)
             files.write_lines(folder / f"details-{each.name}.jsonl", lines)
-        found[each.name] = compare(task.rows, task.metrics, seed, task.baselines)
+        found[each.name] = {
+            **compare(task.rows, task.metrics, seed, task.baselines),
+            "groups": by_group(task.rows, task.metrics, task.groups),
+        }
     files.write_object(folder / files.COMPARISON, found)
     return found
 
@@ -95,7 +99,11 @@ def _written(score: Score, folder: Path) -> Scored:
     models = set(lines[0]["stopped"])
     baselines = tuple(name for name in found if name not in models)
     return Scored(
-        found, _announced((*task.metrics, STOPPED), found), baselines, task.details(answers, rows)
+        found,
+        _announced((*task.metrics, STOPPED), found),
+        baselines,
+        task.details(answers, rows),
+        task.groups(rows),
     )
 
 

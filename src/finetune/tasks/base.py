@@ -106,6 +106,13 @@ class Task(Protocol):
         """
         ...
 
+    def groups(self, rows: Sequence[Row]) -> dict[str, list[str]]:
+        """Labels of the rows, one list for each way to tell them apart; nothing where none is.
+
+        Scores are also reported for each label, as accuracy by hardness.
+        """
+        ...
+
     def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:
         """The means of `score_rows`."""
         ...

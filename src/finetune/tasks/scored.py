@@ -17,6 +17,7 @@ from finetune.tasks.likely import LikelyTask
 from finetune.tasks.loss import Loss
 from finetune.tasks.perplexity import Perplexity
 from finetune.tasks.preference import Preference
+from finetune.tasks.text_to_sql import TextToSql
 
 LIKELY: dict[str, LikelyTask] = {task.name: task for task in (Loss(), Perplexity(), Preference())}
 TRAIN = "train"
@@ -47,6 +48,8 @@ def is_written(score: Score) -> bool:
 
 def written(score: Score) -> Task:
     """The task of a score that `is_written`."""
+    if score.task == TextToSql.name and score.suite:
+        return TextToSql(score.suite)
     return TASKS.get(score.task) or Generic(score.metrics or DEFAULT)
 
 
