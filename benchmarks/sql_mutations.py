@@ -59,6 +59,31 @@ def mutants(
 def _changes(node: exp.Expr, tables: Tables, values: Mapping[str, Sequence[Any]]) -> Iterator[Any]:
     if isinstance(node, exp.Select):
         yield from _of_select(node)
+    elif isinstance(node, exp.Literal):
+        yield from _of_constant(node, values)
+    elif isinstance(node, exp.Column):
+        yield from _of_column(node, tables)
+    elif isinstance(node, exp.AggFunc | exp.Distinct):
+        yield from _of_aggregate(node)
+    elif isinstance(node, exp.Ordered):
+        yield "order turned round", lambda it: it.set("desc", not it.args.get("desc"))
+    elif isinstance(node, exp.Join):
+        yield "outer join", lambda it: it.set("side", "LEFT")
+    elif type(node) in COMBINED:
+        for other in COMBINED[type(node)]:
+            yield (
+                "set operation swapped",
+                lambda it, other=other: _replaced(
+                    it, other(this=it.this, expression=it.expression, distinct=True)
+                ),
+            )
+        yield "set operation cut off", lambda it: _replaced(it, it.this)
+        yield "set operation cut off", lambda it: _replaced(it, it.expression)
+    else:
+        yield from _of_condition(node)
+
+
+def _of_condition(node: exp.Expr) -> Iterator[Any]:
     if type(node) in SIGNS and not isinstance(node.parent, exp.Join):
         where = "having" if node.find_ancestor(exp.Having) else "comparison"
         for sign in SIGNS[type(node)]:
@@ -76,35 +101,19 @@ def _changes(node: exp.Expr, tables: Tables, values: Mapping[str, Sequence[Any]]
         yield "negation dropped", lambda it: it.replace(it.this)
     if isinstance(node, exp.In | exp.Like | exp.Between) and not isinstance(node.parent, exp.Not):
         yield "negation added", lambda it: it.replace(exp.Not(this=it.copy()))
-    if type(node) in AGGREGATES:
-        for other in AGGREGATES[type(node)]:
-            if not (isinstance(node.this, exp.Star) and other is not exp.Sum):
-                yield (
-                    "aggregate swapped (COUNT to SUM)",
-                    lambda it, other=other: it.replace(other(this=_summed(it))),
-                )
+
+
+def _of_aggregate(node: exp.Expr) -> Iterator[Any]:
+    for other in AGGREGATES.get(type(node), ()):
+        if not (isinstance(node.this, exp.Star) and other is not exp.Sum):
+            yield (
+                "aggregate swapped (COUNT to SUM)",
+                lambda it, other=other: it.replace(other(this=_summed(it))),
+            )
     if isinstance(node, exp.Distinct) and isinstance(node.parent, exp.Count):
         yield "DISTINCT dropped", lambda it: it.parent.set("this", it.expressions[0])
     if isinstance(node, exp.Count) and isinstance(node.this, exp.Column):
         yield "DISTINCT added", lambda it: it.set("this", exp.Distinct(expressions=[it.this]))
-    if type(node) in COMBINED:
-        for other in COMBINED[type(node)]:
-            yield (
-                "set operation swapped",
-                lambda it, other=other: _replaced(
-                    it, other(this=it.this, expression=it.expression, distinct=True)
-                ),
-            )
-        yield "set operation cut off", lambda it: _replaced(it, it.this)
-        yield "set operation cut off", lambda it: _replaced(it, it.expression)
-    if isinstance(node, exp.Ordered):
-        yield "order turned round", lambda it: it.set("desc", not it.args.get("desc"))
-    if isinstance(node, exp.Literal):
-        yield from _of_constant(node, values)
-    if isinstance(node, exp.Column):
-        yield from _of_column(node, tables)
-    if isinstance(node, exp.Join):
-        yield "outer join", lambda it: it.set("side", "LEFT")
 
 
 def _of_select(node: exp.Select) -> Iterator[Any]:

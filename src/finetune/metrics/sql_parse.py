@@ -7,7 +7,10 @@ from collections.abc import Collection
 import sqlglot
 from sqlglot import exp
 
+from finetune.metrics.sql_execution.text import first_word
+
 _LONGEST = 10_000  # letters: what a parser in Python reads in well under a second
+_BEGINNINGS = {"select", "with", "values"}
 
 
 class ParseError(ValueError):
@@ -24,6 +27,8 @@ def parse(query: str, columns: Collection[str] = ()) -> exp.Query:
     """
     if len(query) > _LONGEST:
         raise ParseError(f"longer than {_LONGEST} letters")
+    if first_word(query) not in _BEGINNINGS:  # sqlglot would read it, and warn
+        raise ParseError("not a query")
     try:
         tree = sqlglot.parse_one(query, read="sqlite")
         if isinstance(tree, exp.Query):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from finetune.metrics.sql_exact_set_match.names import Names, Scope
-from finetune.metrics.sql_parse import parse
+from finetune.metrics.sql_parse import ParseError, parse
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,15 @@ class Clauses:
     order: tuple[str, ...]
     limit: str
     combined: tuple[str, Clauses] | None
-    counts: Counts = field(compare=False, repr=False)
+    counts: Counts = field(compare=False)
+
+    def text(self) -> str:
+        """One text for all of it; nothing is escaped, or nested queries would grow with 2^depth."""
+        parts = [self.select, self.tables, self.where, self.where_words, self.group]
+        parts += [self.having, self.having_words, self.order]
+        lists = " | ".join(", ".join(part) for part in parts)
+        rest = f"{self.combined[0]} {self.combined[1].text()}" if self.combined else ""
+        return f"({self.distinct} | {lists} | {self.limit} | {rest})"
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,12 @@ def clauses(query: str, names: Names, options: Options) -> Clauses:
     """The clauses of a query on a database of these names.
 
     Raises:
-        ParseError: the text is no query.
+        ParseError: the text is no query, or too deep.
     """
-    return _Reader(names, options).read(parse(query, names.columns), None)
+    try:
+        return _Reader(names, options).read(parse(query, names.columns), None)
+    except RecursionError as error:
+        raise ParseError("too deep") from error
 
 
 class _Reader:
@@ -78,7 +89,7 @@ class _Reader:
     def read(self, tree: exp.Expr, outer: Scope | None) -> Clauses:
         """Left-deep set operations become a chain, the way Spider writes them."""
         for each in tree.args["with_"].expressions if tree.args.get("with_") else ():
-            self.common[each.alias.lower()] = repr(self.read(each.this, outer))
+            self.common[each.alias.lower()] = self.read(each.this, outer).text()
         chain: list[tuple[str, exp.Expr]] = []
         ending = tree
         while isinstance(tree, exp.SetOperation):
@@ -140,7 +151,7 @@ class _Reader:
         if name in self.common:
             name = self.common[name]
         elif not name:
-            name = repr(self.read(_bare(node), outer))
+            name = self.read(_bare(node), outer).text()
         return f"{side.lower()} {name}".strip()
 
     def _parts(self, nodes: list[exp.Expr], scope: Scope) -> tuple[str, ...]:
@@ -152,7 +163,7 @@ class _Reader:
 
     def _plain(self, node: exp.Expr, scope: Scope) -> exp.Expr:
         if isinstance(node, exp.Query):
-            return exp.Var(this=repr(self.read(_bare(node), scope)))
+            return exp.Var(this=self.read(_bare(node), scope).text())
         if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
             return exp.Var(this=scope.column(node.table, node.name))
         if isinstance(node, exp.Paren):

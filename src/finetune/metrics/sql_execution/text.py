@@ -76,6 +76,11 @@ def is_ordered(query: str) -> bool:
     return False
 
 
+def first_word(query: str) -> str:
+    """The first word in lower case, comments and brackets aside."""
+    return next((text.lower() for kind, text in _tokens(query) if kind == "word"), "")
+
+
 def _first_statement(text: str) -> str:
     for place in (match.start() for match in re.finditer(";", text)):
         # SQLite's own scanner knows a semicolon inside quotes or a comment from one that ends.

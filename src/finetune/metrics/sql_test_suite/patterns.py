@@ -58,10 +58,10 @@ class Pattern:
 def patterns(query: str, names: Names) -> list[Pattern]:
     """The patterns of a query: of each SELECT in it, and of those that share values together."""
     try:
-        tree = parse(query, names.columns)
-    except ParseError:
+        found = _of_query(parse(query, names.columns), names, None)
+        return list(dict.fromkeys(each for each in found if each.tables))
+    except (ParseError, RecursionError):
         return []
-    return list(dict.fromkeys(each for each in _of_query(tree, names, None) if each.tables))
 
 
 def _of_query(tree: exp.Expr, names: Names, outer: Scope | None) -> Iterator[Pattern]:
