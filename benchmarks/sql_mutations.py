@@ -201,3 +201,44 @@ def _replaced(node: exp.Expr, other: exp.Expr) -> exp.Expr:
 def _summed(node: exp.Expr) -> exp.Expr:
     """What stands in an aggregate; `*` cannot be added up, so rows count as 2 each."""
     return exp.Literal.number(2) if isinstance(node.this, exp.Star) else node.this.copy()
+
+
+def rewrites(query: str, columns: set[str]) -> list[tuple[str, str]]:
+    """(kind, query) of other ways to write the same."""
+    before = parse(query, columns)
+    found = []
+    for kind, change in (
+        ("spelling alone", lambda tree: None),
+        ("conditions in another order", _conditions_swapped),
+        ("comparisons turned round", _comparisons_turned),
+        ("joined tables in another order", _tables_swapped),
+    ):
+        tree = before.copy()
+        change(tree)
+        text = tree.sql("sqlite")
+        if kind == "spelling alone" or text != before.sql("sqlite"):
+            found.append((kind, text))
+    return found
+
+
+def _conditions_swapped(tree: exp.Expr) -> None:
+    for node in list(tree.find_all(exp.Connector)):
+        one, other = node.this.copy(), node.expression.copy()
+        node.set("this", other)
+        node.set("expression", one)
+
+
+def _comparisons_turned(tree: exp.Expr) -> None:
+    turned = {exp.LT: exp.GT, exp.GT: exp.LT, exp.LTE: exp.GTE, exp.GTE: exp.LTE, exp.EQ: exp.EQ}
+    for node in list(tree.find_all(*turned)):
+        node.replace(turned[type(node)](this=node.expression.copy(), expression=node.this.copy()))
+
+
+def _tables_swapped(tree: exp.Expr) -> None:
+    """The first two tables of each FROM; `*` would show their columns in another order."""
+    for node in list(tree.find_all(exp.Select)):
+        joins, start = node.args.get("joins"), node.args.get("from_")
+        if joins and start:
+            one, other = start.this.copy(), joins[0].this.copy()
+            start.set("this", other)
+            joins[0].set("this", one)

@@ -46,7 +46,7 @@ class TextToSql:
         Metric("execution_accuracy"),
         Metric("test_suite_accuracy"),
         Metric("exact_set_match"),
-        Metric("exact_match"),
+        Metric("exact_match", in_table=False),
         Metric("valid_sql"),
         Metric("both_empty", "neither"),
         Metric("gold_empty", "neither", in_table=False),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from finetune.metrics.sql_execution.describe import Description, Link, Table
+from finetune.metrics.sql_execution.describe import Description, Link, Table, quoted
 from finetune.metrics.sql_test_suite.patterns import Pattern
 from finetune.metrics.sql_test_suite.pools import Pools
 from finetune.metrics.sql_test_suite.values import as_number, unused
@@ -112,12 +112,12 @@ class Copy:
         parts = [table.sql for table in self.description.tables]
         for table in self.description.tables:
             names = [column.name for column in table.columns]
-            into = f"INSERT OR IGNORE INTO {_quoted(table.name)} ({', '.join(map(_quoted, names))})"
+            into = f"INSERT OR IGNORE INTO {quoted(table.name)} ({', '.join(map(quoted, names))})"
             rows = self.rows[table.name.lower()]
             for row in self.rng.sample(rows, len(rows)):
                 if not _fits(table, row):
                     continue
-                cells = ", ".join(_literal(row[name.lower()]) for name in names)
+                cells = ", ".join(literal(row[name.lower()]) for name in names)
                 parts.append(f"{into} VALUES ({cells})")
         return ";\n".join([*parts, *self.description.views]) + ";\n"
 
@@ -202,11 +202,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A value as SQL writes it."""
     if value is None:
         return "NULL"
     if isinstance(value, bytes):
