@@ -77,6 +77,7 @@ def test_there_are_five_hundred_and_no_two_are_the_same():
     assert len(set(statements("/aside"))) >= 500
 
 
+@pytest.mark.heavy
 def test_no_statement_writes_lasts_or_takes_memory(folder):
     texts = statements(str(folder / "aside"))
     database, before = folder / "shop.sqlite", content(folder)
@@ -98,6 +99,7 @@ def test_no_statement_writes_lasts_or_takes_memory(folder):
     assert statuses == {"ok", "error", "over_limit", "timeout"}
 
 
+@pytest.mark.heavy
 def test_no_statement_stops_the_evaluation_or_spoils_the_next_row(folder):
     texts = statements(str(folder / "aside"))
     gold = "SELECT name FROM item WHERE id < 3"
@@ -108,6 +110,7 @@ def test_no_statement_stops_the_evaluation_or_spoils_the_next_row(folder):
     assert {each["execution_accuracy"] for each in scores[::2]} == {0}
 
 
+@pytest.mark.heavy
 def test_every_statement_can_be_compared_clause_by_clause(folder):
     texts = statements(str(folder / "aside"))
     (description,) = describe([folder / "shop.sqlite"], Limits())

@@ -16,6 +16,7 @@ from finetune.metrics.sql_test_suite.witness import witness
 Cells = dict[str, Any]  # column in lower case -> value
 
 _TRIES = 20
+_WITNESSES, _MOST_WITNESSES = 120, 6  # in a copy where queries are few; and of one pattern
 _STRICT: dict[str, tuple[type, ...]] = {
     "INT": (int,),
     "INTEGER": (int,),
@@ -49,7 +50,8 @@ def fill(description: Description, patterns: Sequence[Pattern], flavour: Flavour
     for table in description.tables:
         for _ in range(copy.rng.randint(*flavour.rows)):
             copy.add(table.name.lower(), {})
-    for pattern in copy.rng.sample(list(patterns), len(patterns)):
+    times = min(_MOST_WITNESSES, max(1, _WITNESSES // max(1, len(patterns))))
+    for pattern in copy.rng.sample([*patterns] * times, len(patterns) * times):
         witness(copy, pattern)
     copy.give_parents()
     return copy.sql()

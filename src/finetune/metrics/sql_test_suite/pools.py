@@ -8,11 +8,11 @@ from typing import Any
 
 from finetune.metrics.sql_execution.describe import Column, Description
 from finetune.metrics.sql_test_suite.patterns import Condition, Pattern
-from finetune.metrics.sql_test_suite.values import fresh, near
+from finetune.metrics.sql_test_suite.values import apart, fresh, near
 
 _FEW = (2, 3, 4)
 _MANY = (8, 12, 20)
-_ORDERED = 0.3  # columns that a query sorts by have ties less often
+_ORDERED = 0.3  # columns that a query sorts by have ties in fewer copies
 
 
 class Pools:
@@ -37,7 +37,8 @@ class Pools:
         }
         self._conditions: dict[tuple[str, str], list[Condition]] = {}
         self._tied: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        self._ordered = set()
+        self._ordered: set[tuple[str, str]] = set()
+        self._apart: set[tuple[str, str]] = set()
         for pattern in patterns:
             for condition in pattern.conditions:
                 place = _of(pattern, condition.place)
@@ -56,7 +57,8 @@ class Pools:
         place = table, column
         if place not in self._pools:
             self._pools[place] = self._pool(place)
-        return self._rng.choice(self._pools[place])
+        value = self._rng.choice(self._pools[place])
+        return apart(value, self._rng) if place in self._apart else value
 
     def is_null(self, table: str, column: str) -> bool:
         """Whether the next cell of this column is to be NULL."""
@@ -68,6 +70,8 @@ class Pools:
         column, rng = self._columns[place], self._rng
         few = rng.random() < self._few * (_ORDERED if place in self._ordered else 1)
         size = rng.choice(_FEW if few else _MANY)
+        if place in self._ordered and not few:
+            self._apart.add(place)
         own = list(column.values)
         for tied in self._tied.get(place, ()):
             own += self._columns[tied].values[:20]

@@ -115,6 +115,17 @@ _KINDS: tuple[tuple[tuple[str, ...], Callable[[Random], Any]], ...] = (
 )
 
 
+def apart(value: Any, rng: Random) -> Any:
+    """A value of the same kind and some way off, so that ties are rare."""
+    if isinstance(value, int):
+        return value + rng.randint(0, 500)
+    if isinstance(value, float):
+        return value + rng.randint(0, 5_000) / 8
+    if isinstance(value, str) and (number := as_number(value)) is not None:
+        return str(apart(number, rng))
+    return unused(value, rng)
+
+
 def unused(value: Any, rng: Random) -> Any:
     """A value of the same kind that is hardly in use; of NULL, NULL."""
     if value is None:
