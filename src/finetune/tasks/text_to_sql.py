@@ -94,7 +94,8 @@ class TextToSql:
         from finetune.tasks import sql_scores
 
         queries = [extract(prediction) for prediction in predictions]
-        return sql_scores.score_rows(queries, *self._golds(rows), self.suite)
+        found = sql_scores.score_rows(queries, *self._golds(rows), self.suite)
+        return [{metric.name: each[metric.name] for metric in self.metrics} for each in found]
 
     def score(self, predictions: Sequence[str], rows: Sequence[Row]) -> dict[str, float]:
         """The means of `score_rows`."""
