@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 import shapes
+import small_stages
 
 # Threads of tiny models wait for each other longer than they compute, the more so beside other
 # programs; set before torch is imported, and inherited by every program that a test starts.
@@ -50,3 +52,23 @@ def random_base(request, tmp_path_factory) -> Path:
 def random_mistral(tmp_path_factory) -> Path:
     """The Mistral among the tiny random bases."""
     return shapes.make_base("mistral", tmp_path_factory.mktemp("mistral"), **WIDER["mistral"])
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory):
+    """Folder of each small shape's base, written when it is first asked for."""
+    return cache(lambda kind: shapes.make_base(kind, tmp_path_factory.mktemp(kind)))
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory):
+    """Folder of a few answers and pairs."""
+    return small_stages.write_rows(tmp_path_factory.mktemp("rows"))
+
+
+@pytest.fixture(scope="session")
+def quiet():
+    """The libraries say nothing beside the matter, as in the stages' own processes."""
+    from finetune.stages.quiet import hush
+
+    hush()

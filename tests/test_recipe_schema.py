@@ -76,7 +76,7 @@ def test_every_recipe_that_ships_fits_the_schema(file):
         SFT.replace("lora: {}", "lora: {rank: 4}"),
         SFT.replace("lora: {}", "lora: {r: 0}"),
         SFT.replace("lora: {}", "lora: {r: x}"),
-        SFT.replace("lora: {}", "lora: {init_lora_weights: pissa}"),
+        SFT.replace("lora: {}", "lora: {init_lora_weights: pisa}"),
         SFT.replace("lora: {}", "lora: {}, train: {padding_free: true}"),
         SFT.replace("lora: {}", "lora: {}, batch_size: 0"),
         SFT.replace("sft", "stf"),

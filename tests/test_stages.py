@@ -139,7 +139,7 @@ def test_dpo_with_another_model_as_reference_is_stopped(base, rows, tmp_path, mo
         return trainer
 
     monkeypatch.setattr(stage, "DPOTrainer", forgetful)
-    monkeypatch.setattr(stage, "copy_adapter", lambda *_, **__: None)
+    monkeypatch.setattr(stage, "write_adapter", lambda *_, **__: None)
     with pytest.raises(FinetuneError, match="before the first step"):
         run(dpo(rows), job(tmp_path, "dpo", learnt.model))
 

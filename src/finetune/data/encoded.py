@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 COUNTS = ("length", "learnt", "shortened", "cut", "unstopped", "apart", "lookalikes")
 BATCH_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """A stage's rows, for what looks at a few of them: how many there are, and any one of them."""
+
+    count: int
+    read: Callable[[int], Encoded]
 
 
 def encode_rows(

@@ -1,58 +1,27 @@
-"""LoRA adapters: put on a base, kept in full precision, read back."""
+"""Adapters while they train: put on a base afresh, kept in full precision, copied."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import set_seed
 
-from finetune.errors import FinetuneError
+from finetune.models.configs import lora_config, place
 from finetune.models.distributed import one_format
-from finetune.models.load import empty_model
-from finetune.recipe.types import Base, Settings
-
-
-def lora_config(settings: Settings) -> LoraConfig:
-    """PEFT's own config; `target_modules` defaults to every linear layer but the head.
-
-    Raises:
-        FinetuneError: PEFT refuses the settings.
-    """
-    try:
-        return LoraConfig(task_type="CAUSAL_LM", **{"target_modules": "all-linear", **settings})
-    except (TypeError, ValueError) as error:
-        raise FinetuneError(str(error), where="lora") from error
-
-
-# What of LoRA's settings decides where adapters go.
-PLACES = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-
-
-def check_places(base: Base, settings: Settings) -> None:
-    """Find the layers that an adapter goes to, on the base's architecture without weights.
-
-    Raises:
-        FinetuneError: PEFT refuses the settings, or there are no such layers.
-    """
-    lora_config(settings)
-    places = {name: settings[name] for name in PLACES if name in settings}
-    if places.get("target_modules", "all-linear") != "all-linear" or len(places) > 1:
-        add_adapter(empty_model(base), places, seed=0)
+from finetune.recipe.types import Settings
 
 
 def add_adapter(model: Any, settings: Settings, seed: int) -> PeftModel:
-    """A fresh adapter on the base, its start decided by `seed` alone."""
+    """A fresh LoRA adapter on the base, its start decided by `seed` alone."""
     set_seed(seed)
-    try:
-        return get_peft_model(model, lora_config(settings), autocast_adapter_dtype=not one_format())
-    except ValueError as error:
-        raise FinetuneError(
-            str(error).splitlines()[0],
-            where="lora.target_modules",
-            remedy="Name linear layers of this architecture, or leave it out for all of them.",
-        ) from error
+    return place(model, lora_config(settings))
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether adapters lie on the model."""
+    return hasattr(model, "peft_config")
 
 
 def is_quantized(model: Any) -> bool:
@@ -75,9 +44,18 @@ def keep_full_precision(model: Any) -> None:
             parameter.data = parameter.data.float()
 
 
-def copy_adapter(model: PeftModel, source: str, target: str) -> None:
-    """Overwrite adapter `target` with the weights of `source`, format included."""
-    weights = dict(model.named_parameters())
-    for name, parameter in weights.items():
-        if f".{target}." in name:
-            parameter.data = weights[name.replace(f".{target}.", f".{source}.")].data.clone()
+def adapter_weights(model: PeftModel, adapter: str) -> dict[str, torch.Tensor]:
+    """A copy of an adapter's weights by parameter name, in their format."""
+    return {
+        name: parameter.data.clone()
+        for name, parameter in model.named_parameters()
+        if adapter in name.split(".")
+    }
+
+
+def write_adapter(model: PeftModel, weights: dict[str, torch.Tensor], of: str, to: str) -> None:
+    """Overwrite adapter `to` with the weights of adapter `of`, format included."""
+    parameters = dict(model.named_parameters())
+    for name, weight in weights.items():
+        target = ".".join(to if part == of else part for part in name.split("."))
+        parameters[target].data = weight.clone()

@@ -9,7 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 from finetune.data.tokens import IGNORED, Encoded
-from finetune.models.batches import batches_by_length
+from finetune.models.batches import batches_by_length, right_padded
 from finetune.tasks.likely import Likelihood
 
 
@@ -29,7 +29,7 @@ def likelihoods(
 
 
 def _of_batch(model: Any, rows: Sequence[Encoded]) -> list[Likelihood]:
-    ids, mask, labels = (tensor.to(model.device) for tensor in _right_padded(rows))
+    ids, mask, labels = (tensor.to(model.device) for tensor in right_padded(rows).values())
     with torch.inference_mode():
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return [_of_row(*row) for row in zip(logits, labels, strict=True)]
@@ -61,17 +61,3 @@ def windows(ids: Sequence[int], prefix: int, max_length: int, stride: int) -> li
         if counted == len(whole):
             break
     return found
-
-
-def _right_padded(rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(rows, longest row) each: ids, attention mask, labels."""
-    longest = max(len(row.input_ids) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    labels = torch.full((len(rows), longest), IGNORED)
-    for number, row in enumerate(rows):
-        length = len(row.input_ids)
-        ids[number, :length] = torch.tensor(row.input_ids)
-        mask[number, :length] = 1
-        labels[number, :length] = torch.tensor(row.labels)
-    return ids, mask, labels

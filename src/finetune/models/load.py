@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from finetune.models.distributed import shard, size
 from finetune.models.hardware import device, dtype
 from finetune.models.stack import put_adapters
 from finetune.models.tokenizers import source
+from finetune.models.tokens import make_room
 from finetune.recipe.types import Base, Settings
 
 
@@ -23,13 +25,14 @@ def open_base(base: Base) -> Any:
         FinetuneError: transformers cannot load it; its own reason stands in the message.
     """
     quantization = quantization_config(base)
+    whole = quantization or own_quantization(read_config(base))  # on its device from the start
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source(base),
             revision=base.revision,
             dtype=dtype(base.dtype),
             quantization_config=quantization,
-            device_map={"": device()} if quantization else None,
+            device_map={"": device()} if whole else None,
             trust_remote_code=False,
             use_safetensors=True,
         )
@@ -41,7 +44,8 @@ def open_base(base: Base) -> Any:
             "(safetensors), or a hub id.",
         ) from error
     _compute_exactly(model)
-    return (model if quantization else model.to(device())).eval()
+    make_room(model, base)
+    return (model if whole else model.to(device())).eval()
 
 
 def _compute_exactly(model: Any) -> None:
@@ -72,6 +76,51 @@ def read_config(base: Base) -> Any:
             remedy="Take a base of an architecture that transformers itself has; code that comes "
             "with a base is not run.",
         ) from error
+
+
+def check_base(base: Base) -> None:
+    """Find out, without its weights, whether the base can be opened here.
+
+    Raises:
+        FinetuneError: its config cannot be used, or its number format needs what is not installed.
+    """
+    own = own_quantization(read_config(base))
+    if own and base.quantization:
+        raise FinetuneError(
+            f"this checkpoint is quantised already ({own['quant_method']})",
+            where="base.quantization",
+            remedy="Take base.quantization out: such a base is opened as it is.",
+        )
+    if not own:
+        return
+    from transformers.quantizers import AutoHfQuantizer
+
+    try:
+        AutoHfQuantizer.from_config(own).validate_environment(device_map={"": device()})
+    except Exception as error:  # each format has checks of its own
+        raise FinetuneError(
+            f"this checkpoint is quantised with {own['quant_method']}, which cannot be opened "
+            f"here: {_reason(error)}",
+            where=f"base.model: {base.model}",
+            remedy="Install what it asks for, or take the unquantised model with "
+            "`base.quantization: {load_in_4bit: true}`.",
+        ) from error
+
+
+def own_quantization(config: Any) -> dict[str, Any]:
+    """How a checkpoint says that it is quantised (GPTQ, AWQ, …); empty when it is not."""
+    found = getattr(config, "quantization_config", None) or {}
+    return dict(found if isinstance(found, dict) else found.to_dict())
+
+
+def weights_folder(base: Base) -> Path:
+    """Where the base's files lie on this machine."""
+    folder = Path(source(base))
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source(base), revision=base.revision))
 
 
 def empty_model(base: Base) -> Any:

@@ -40,7 +40,8 @@ def merge(ref: ModelRef, onto: str, folder: Path, limit: int = LIMIT) -> str:
     """Write base and adapter as one model; returns how: `by layer`, or `whole`.
 
     Whole models are merged in memory where an adapter needs all weights to be put on, and where
-    the names on disk are not those in memory, as of mixtures of experts, which loading fuses.
+    the names on disk are not those in memory, as of mixtures of experts, which loading fuses, or
+    where the embeddings have more rows in memory than on disk.
 
     Raises:
         FinetuneError: PEFT cannot merge this kind of adapter.
@@ -55,7 +56,7 @@ def merge(ref: ModelRef, onto: str, folder: Path, limit: int = LIMIT) -> str:
     tied = dict(getattr(empty, "all_tied_weights_keys", None) or {})
     names = list(empty.state_dict())
     unlike = any(name not in shards and tied.get(name) not in shards for name in names)
-    if unlike or not all(map(_merges_by_layer, configs)):
+    if unlike or ref.base.add_tokens or not all(map(_merges_by_layer, configs)):
         _merge_whole(ref, onto, folder)
         return "whole"
     if onto == "dequantized" and ref.base.quantization:

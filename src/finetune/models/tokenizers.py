@@ -74,6 +74,7 @@ def load_tokenizer(base: Base) -> tuple[Any, list[str]]:
             remedy="Put tokenizer.json and tokenizer_config.json into its folder, "
             "as `tokenizer.save_pretrained` writes them.",
         ) from error
+    _add_tokens(tokenizer, base)
     return tokenizer, complete(tokenizer, base.chat_template)
 
 
@@ -83,6 +84,22 @@ def tokenizer_of(base: Base, documents: Iterable[str]) -> tuple[Any, list[str]]:
         return load_tokenizer(base)
     vocabulary, chosen = base.tokenizer.vocab_size, base.chat_template or "plain"
     return train_tokenizer(documents, vocabulary, chosen), []
+
+
+def _add_tokens(tokenizer: Any, base: Base) -> None:
+    """Give the tokenizer `base.add_tokens`.
+
+    Raises:
+        FinetuneError: it has one of them already.
+    """
+    known = [token for token in base.add_tokens if token in tokenizer.get_vocab()]
+    if known:
+        raise FinetuneError(
+            f"the tokenizer has {', '.join(map(repr, known))} already",
+            where="base.add_tokens",
+            remedy="Take it out of the list: it is learnt like any other token.",
+        )
+    tokenizer.add_tokens(list(base.add_tokens))
 
 
 def _unreachable(base: Base, error: BaseException) -> FinetuneError:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from finetune.recipe import gates
 from finetune.recipe.problems import near
 from finetune.recipe.read import Reading
+from finetune.recipe.tuning_check import BASE, Made, after, check_tuning, trains_weights
 from finetune.recipe.types import (
     STAGES,
     Combine,
@@ -16,21 +16,9 @@ from finetune.recipe.types import (
     Merge,
     Pretrain,
     Recipe,
-    Sft,
     Stage,
+    Tuned,
 )
-
-BASE = "base"
-
-
-@dataclass(frozen=True)
-class Made:
-    """The model that a stage starts from or leaves."""
-
-    quantized: bool
-    adapter: str | None = None  # the stage that made the adapter on it
-    bias: bool = False  # the adapter trains biases
-    weights: str = BASE  # the stage whose weights the adapter stands on
 
 
 def check_chain(recipe: Recipe, reading: Reading) -> None:
@@ -50,7 +38,7 @@ def check_chain(recipe: Recipe, reading: Reading) -> None:
             continue
         if isinstance(stage, Merge) and stage.combine is not None:
             _combined(stage, stage.combine, made, reading)
-        last = made[stage.name] = _follow(stage, before, reading)
+        last = made[stage.name] = _follow(stage, before, recipe, reading)
 
 
 def _twice(reading: Reading) -> bool:
@@ -87,7 +75,7 @@ def _before(stage: Stage, made: Mapping[str, Made], last: Made, reading: Reading
     return made.get(stage.from_, last)
 
 
-def _follow(stage: Stage, before: Made, reading: Reading) -> Made:
+def _follow(stage: Stage, before: Made, recipe: Recipe, reading: Reading) -> Made:
     if isinstance(stage, Merge) and stage.combine is not None:
         return Made(quantized=False, weights=stage.name)
     if isinstance(stage, Merge):
@@ -100,28 +88,21 @@ def _follow(stage: Stage, before: Made, reading: Reading) -> Made:
         return Made(quantized=False, weights=stage.name)
     if isinstance(stage, Pretrain):
         return _all_weights(stage, before, reading)
-    if isinstance(stage, Sft | Dpo):
-        return _tuned(stage, before, reading)
+    if isinstance(stage, Tuned):
+        return _tuned(stage, before, recipe, reading)
     return before
 
 
-def _tuned(stage: Sft | Dpo, before: Made, reading: Reading) -> Made:
-    lora = f"{stage.name}.lora"
-    if stage.lora is not None and before.adapter is not None:
-        reading.refuse_at(
-            lora,
-            f"the adapter of '{before.adapter}' goes on training here, as it is; leave `lora` out, "
-            "or put a merge stage between",
-        )
+def _tuned(stage: Tuned, before: Made, recipe: Recipe, reading: Reading) -> Made:
+    at_fault = len(reading.problems.found)
+    check_tuning(stage, before, recipe, reading)
+    if len(reading.problems.found) > at_fault:
         return before
-    if stage.lora is None and before.adapter is None:
+    if trains_weights(stage, before):
         return _all_weights(stage, before, reading)
     if isinstance(stage, Dpo):
         _reference(stage, before, reading)
-    if stage.lora is None:
-        return before
-    bias = stage.lora.get("bias", "none") != "none"
-    return replace(before, adapter=stage.name, bias=bias)
+    return after(stage, before)
 
 
 def _reference(stage: Dpo, before: Made, reading: Reading) -> None:
@@ -131,7 +112,7 @@ def _reference(stage: Dpo, before: Made, reading: Reading) -> None:
             f"{stage.name}.train.sync_ref_model",
             "TRL moves a reference only where all weights are trained: leave `lora` out",
         )
-    own = (stage.lora or {}).get("bias", "none") != "none"
+    own = isinstance(stage.lora, dict) and stage.lora.get("bias", "none") != "none"
     if before.bias or own:
         where = f"{stage.name}.lora.bias" if own else f"{before.adapter}.lora.bias"
         reading.refuse_at(

@@ -18,6 +18,7 @@ from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
 from finetune.recipe.problems import near, suggestion
 from finetune.recipe.read import Reading
+from finetune.recipe.tuning import Esft, LoraPlus
 from finetune.recipe.types import (
     SCORED,
     Base,
@@ -111,7 +112,7 @@ def _stage(stage: Stage, reading: Reading) -> None:
         value = getattr(stage, field.name)
         if isinstance(value, dict):
             _settings(stage.kind, field.name, value, stage.name, reading)
-        elif isinstance(value, Combine):
+        elif isinstance(value, Combine | LoraPlus | Esft):
             for inner in fields(value):
                 path = f"{stage.name}.{field.name}.{inner.name}"
                 _range(inner.name, getattr(value, inner.name), path, reading)

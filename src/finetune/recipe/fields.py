@@ -11,7 +11,19 @@ from typing import Any
 from finetune.recipe.tree import Block, Listing, Node, Scalar, plain, shown
 
 FILE = Path(__file__).with_name("fields.json")
-ARCHITECTURE = "config."  # before a `model_type`: fields of that architecture's config class
+# Before a `model_type`, or a method of PEFT: the fields of the config class that it names.
+PREFIXES = ("config.", "peft.")
+
+# Fields that are settings of a class of their own.
+NESTED = {
+    ("LoraConfig", f"{name}_config"): f"{kind}Config"
+    for name, kind in (
+        ("corda", "Corda"),
+        ("eva", "Eva"),
+        ("lora_ga", "LoraGA"),
+        ("velora", "Velora"),
+    )
+}
 
 _WORDS = {
     "bool": "true or false",
@@ -57,9 +69,16 @@ def fields_of(class_name: str) -> dict[str, Field]:
     }
 
 
-def architectures() -> list[str]:
-    """Every `model_type` whose fields are known."""
-    return [name.removeprefix(ARCHITECTURE) for name in _all() if name.startswith(ARCHITECTURE)]
+def named(prefix: str) -> list[str]:
+    """Every `model_type` (prefix `config.`) or PEFT method (`peft.`) whose fields are known."""
+    return [name.removeprefix(prefix) for name in _all() if name.startswith(prefix)]
+
+
+def title(class_name: str) -> str:
+    """How messages call a class."""
+    for prefix in PREFIXES:
+        class_name = class_name.removeprefix(prefix)
+    return class_name
 
 
 def fit(node: Node, types: tuple[str, ...], choices: tuple[str, ...] = ()) -> Any:

@@ -15,6 +15,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from finetune.recipe.fields import NESTED
+
 FILE = Path(__file__).with_name("fields.json")
 # Decoder architectures a recipe can give random weights to with `base.config`.
 ARCHITECTURES = (
@@ -34,6 +36,31 @@ ARCHITECTURES = (
     "qwen3",
     "smollm3",
     "stablelm",
+)
+# PEFT's methods that keep this chain's promises: the adapter is saved and read back the same, it
+# folds into the base's weights, and a second copy of it can lie beside it as DPO's reference.
+METHODS = (
+    "adalora",
+    "boft",
+    "c3a",
+    "delora",
+    "fourierft",
+    "gralora",
+    "hira",
+    "hra",
+    "ia3",
+    "ln_tuning",
+    "loha",
+    "lokr",
+    "miss",
+    "oft",
+    "psoft",
+    "randlora",
+    "road",
+    "shira",
+    "vblora",
+    "vera",
+    "waveft",
 )
 Field = dict[str, Any]
 
@@ -57,11 +84,20 @@ DOCUMENTED: dict[str, dict[str, list[str]]] = {
 
 def harvest() -> dict[str, dict[str, Field]]:
     """Class name, or `config.<model_type>` -> field -> type, default and choices."""
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftType
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+    from peft.tuners.lora import config as parts
     from transformers import CONFIG_MAPPING, PreTrainedConfig
     from trl import DPOConfig, SFTConfig
 
-    found = {kind.__name__: _of_dataclass(kind) for kind in (LoraConfig, SFTConfig, DPOConfig)}
+    nested = [getattr(parts, name) for name in NESTED.values()]
+    kinds = (LoraConfig, *nested, SFTConfig, DPOConfig)
+    found = {kind.__name__: _of_dataclass(kind) for kind in kinds}
+    # PEFT knows this start, and its annotation does not.
+    found["LoraConfig"]["init_lora_weights"]["choices"].append("lora_ga")
+    for name in METHODS:
+        kind = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[name.upper()]]
+        found[f"peft.{name}"] = _of_dataclass(kind)
     found["BitsAndBytesConfig"] = _of_bitsandbytes()
     found["GenerationConfig"] = _of_generation()
     for name in ARCHITECTURES:
@@ -157,7 +193,9 @@ def _in_prose(text: str) -> str:
 
 def _row(hint: Any, default: Any) -> Field:
     kinds, choices = _kinds(hint)
-    row: Field = {"type": " | ".join(dict.fromkeys(kinds)), "default": _simple(default)}
+    # Python gives equal unions one order, that of whichever was written first: sorted, it is ours.
+    ordered = sorted(set(kinds), key=lambda kind: (kind == "null", kind))
+    row: Field = {"type": " | ".join(ordered), "default": _simple(default)}
     return {**row, "choices": choices} if choices else row
 
 

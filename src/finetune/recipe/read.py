@@ -10,18 +10,20 @@ import os
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
 from finetune.recipe.fields import (
-    ARCHITECTURE,
+    NESTED,
     Unfit,
-    architectures,
     fields_of,
     fit,
     is_empty,
     is_null,
+    named,
+    title,
 )
 from finetune.recipe.places import TOP, Chain, allowed, required, unknown, written_names
 from finetune.recipe.problems import Problems, suggestion
@@ -31,6 +33,8 @@ from finetune.recipe.types import Candidate, Data, Part, Score
 
 # What a single text stands for where a block is wanted.
 SHORT: dict[type, str] = {Data: "path", Part: "path", Score: "task", Candidate: "name"}
+# What the key that names a class is called in messages.
+WORDS = {"model_type": "architecture", "method": "method"}
 VARIABLE = re.compile(r"\$\{(\w*)\}")
 
 
@@ -110,9 +114,10 @@ class Reading:
     ) -> Any:
         """The value of one field, its default where the written one does not fit."""
         if "fills" in described.metadata:
-            value = self.settings(described.metadata["fills"][0], node, path, stage_kind)
-        elif described.metadata.get("architecture"):
-            value = self.architecture(node, path)
+            value = self.filled(described.metadata, node, path, stage_kind)
+        elif "named_by" in described.metadata:
+            key, prefix = described.metadata["named_by"]
+            value = self.named_class(key, prefix, node, path)
         else:
             value = self.value(_hints(kind)[described.name], node, path)
         if isinstance(value, str):
@@ -178,24 +183,33 @@ class Reading:
                             "the value itself")  # fmt: skip
         return VARIABLE.sub(lambda m: os.environ.get(m[1], ""), text) if replaced else text
 
+    def filled(self, metadata: Mapping[str, Any], node: Node, path: str, stage_kind: str) -> Any:
+        """Settings of a library's class, or one of the words that may stand in their place."""
+        words = metadata.get("words", ())
+        if words and isinstance(node, Scalar) and isinstance(node.value, str):
+            try:
+                return fit(node, ("str",), words)
+            except Unfit as error:
+                self.refuse(node.place, path, str(error))
+                return None
+        return self.settings(metadata["fills"][0], node, path, stage_kind)
+
     def settings(self, class_name: str, node: Node, path: str, stage_kind: str) -> Any:
         """Settings of a library's class: its own field names, its own types."""
         if is_null(node):
             return None
         if not isinstance(node, Block):
-            title = (
-                f"{class_name} fields ({{}} for its defaults)"
-                if class_name
-                else "`model_type` and its fields"
-            )
-            self.refuse(node.place, path, f"must be a mapping of {title}, got {shown(node)}")
+            what = f"{class_name} fields ({{}} for its defaults)"
+            self.refuse(node.place, path, f"must be a mapping of {what}, got {shown(node)}")
             return None
         values = {}
         for key, entry in node:
             name = f"{path}.{key}"
             self.places[name] = entry.place
             try:
-                if self.is_known(class_name, key, entry, path, stage_kind):
+                if inner := NESTED.get((class_name, key)):
+                    values[key] = self.settings(inner, entry.node, name, stage_kind)
+                elif self.is_known(class_name, key, entry, path, stage_kind):
                     row = fields_of(class_name)[key]
                     if is_null(entry.node) and entry.node.removes and "null" not in row.types:  # type: ignore[union-attr]
                         continue
@@ -215,29 +229,29 @@ class Reading:
         if reason := why_not(class_name, key, stage_kind):
             raise Unfit(f"not set here: {reason}")
         if key not in fields_of(class_name):
-            title = class_name.removeprefix(ARCHITECTURE)
             names = allowed(class_name, stage_kind)
-            what = f"no such field in {title}"
+            what = f"no such field in {title(class_name)}"
             raise Unfit(unknown(key, path, names, what, self.chain))
         if is_empty(entry.node) and not getattr(entry.node, "removes", False):
             raise Unfit("has no value; write one, or remove the line")
         return True
 
-    def architecture(self, node: Node, path: str) -> Any:
-        """Settings of the config class that `model_type` names."""
+    def named_class(self, key: str, prefix: str, node: Node, path: str) -> Any:
+        """Settings of the class that the key names: `model_type`, or `method`."""
         if is_null(node):
             return None
         if not isinstance(node, Block):
-            return self.settings("", node, path, "")
-        chosen = node.get("model_type")
-        if not isinstance(chosen, Scalar) or chosen.text not in architectures():
+            what = f"must be a mapping of `{key}` and its fields, got {shown(node)}"
+            self.refuse(node.place, path, what)
+            return None
+        chosen, names = node.get(key), named(prefix)
+        if not isinstance(chosen, Scalar) or chosen.text not in names:
             text = chosen.text if isinstance(chosen, Scalar) else ""
-            names = architectures()
             known = suggestion(text, names) if text else ""
             tail = known or f"; known: {', '.join(names)}"
-            what = f"no such architecture: {text!r}" if text else "`model_type` is missing"
-            self.refuse(chosen.place if chosen else node.place, f"{path}.model_type", what + tail)
+            what = f"no such {WORDS[key]}: {text!r}" if text else f"`{key}` is missing"
+            message = why_not_value(prefix, key, text) or what + tail
+            self.refuse(chosen.place if chosen else node.place, f"{path}.{key}", message)
             return None
-        inner = node.without("model_type")
-        read = self.settings(ARCHITECTURE + chosen.text, inner, path, "")
-        return {"model_type": chosen.text, **(read or {})}
+        read = self.settings(prefix + chosen.text, node.without(key), path, "")
+        return {key: chosen.text, **(read or {})}

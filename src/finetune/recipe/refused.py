@@ -119,21 +119,39 @@ ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "neftune_noise_alpha",
     ),
     (
-        ("LoraConfig",),
+        ("LoraConfig", "peft"),
         "PEFT writes it, or the chain does; a recipe has nothing to choose there",
         "task_type peft_type inference_mode auto_mapping peft_version base_model_name_or_path "
         "revision runtime_config",
     ),
     (("LoraConfig",), "Megatron models are no part of this chain",
      "megatron_config megatron_core"),
-    (
-        ("LoraConfig",),
-        "it needs a step in code that no stage of this chain takes",
-        "arrow_config corda_config eva_config kasa_config loftq_config lora_ga_config "
-        "monteclora_config use_bdlora velora_config alora_invocation_tokens",
-    ),
-    (("LoraConfig",), "QALoRA works on GPTQ bases, which this chain does not open",
+    (("LoraConfig",), "Arrow routes between adapters that exist; it trains none", "arrow_config"),
+    (("LoraConfig",), "KaSA cuts the base's weights for good, which later stages open as they were",
+     "kasa_config"),
+    (("LoraConfig",), "its loss has a second term, which TRL's trainers do not add",
+     "monteclora_config"),
+    (("LoraConfig",), "the bits are those of `base.quantization`, and PEFT takes one step of LoftQ "
+     "on a quantised base", "loftq_config"),
+    (("LoraConfig",), "it is for bases split over machines by tensor", "use_bdlora"),
+    (("LoraConfig",), "such an adapter is at work from a token on, so it cannot be merged",
+     "alora_invocation_tokens"),
+    (("LoraConfig",), "QALoRA is for GPTQ bases and was not tried on any",
      "use_qalora qalora_group_size"),
+    (("CordaConfig",), "the chain keeps what it needs; such files are pickles, which can run code",
+     "cache_file covariance_file"),
+    (("CordaConfig",), "the chain decides what to show and keep", "verbose prune_temporary_fields"),
+    (("EvaConfig",), "the chain decides how unlearnt tokens are marked", "label_mask_value"),
+    (("peft.adalora",), "the chain knows how many steps there are", "total_step"),
+    (("peft.adalora",), "AdaLoRA does not read it; its ranks are `init_r` and `target_r`", "r"),
+    (
+        ("peft.adalora",),
+        "it belongs to LoRA: AdaLoRA takes it from there and does nothing with it",
+        "use_dora use_rslora arrow_config corda_config eva_config kasa_config loftq_config "
+        "lora_ga_config monteclora_config velora_config use_bdlora alora_invocation_tokens "
+        "use_qalora qalora_group_size layer_replication megatron_config megatron_core lora_bias "
+        "alpha_pattern rank_pattern",
+    ),
     (("LoraConfig",), "a model with repeated layers cannot be merged into its own config",
      "layer_replication"),
     (
@@ -211,17 +229,19 @@ OF_KIND: dict[tuple[str, str], str] = {
     ("pretrain", "packing_strategy"): "pretraining always fills blocks of `max_length` tokens",
 }
 
-_REWRITES = "it rewrites the base's weights, which later stages open as they were"
 # Values that a field has and this chain cannot keep its word with.
 VALUES: dict[tuple[str, str, str], str] = {
+    ("peft.", "method", "lora"): "LoRA has a block of its own: `lora`",
     **{
-        ("LoraConfig", "init_lora_weights", name): reason
-        for reason, names in (
-            (_REWRITES, ("olora", "pissa", "mica", "loftq")),
-            ("it needs a step over data first that no stage of this chain takes", ("eva", "corda")),
-        )
-        for name in names
+        ("peft.", "method", name): f"{name} puts learnt tokens before a text, which no merge can"
+        for name in ("prompt_tuning", "p_tuning", "prefix_tuning", "cpt", "cartridge")
     },
+    **{
+        ("peft.", "method", name): f"{name} cannot be folded into the base's weights"
+        for name in ("lily", "shadow", "beft", "xlora", "poly", "adaption_prompt")
+    },
+    ("peft.", "method", "osf"): "osf changes the base's weights, which later stages open as they "
+    "were",
     ("SFTConfig", "train_sampling_strategy", "batch_rebalance"): _ORDER,
     ("DPOConfig", "train_sampling_strategy", "batch_rebalance"): _ORDER,
 }
@@ -246,7 +266,4 @@ def why_not(class_name: str, field: str, kind: str) -> str | None:
 
 def why_not_value(class_name: str, field: str, value: object) -> str | None:
     """The reason against one value of a field; None when it may stand there."""
-    text = str(value)
-    if class_name == "LoraConfig" and text.startswith("pissa"):
-        text = "pissa"
-    return VALUES.get((class_name, field, text))
+    return VALUES.get((class_name, field, str(value)))

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from finetune.recipe import blocks, tuning
 from finetune.recipe import types as recipe_types
-from finetune.recipe.fields import ARCHITECTURE, Field, architectures, fields_of
+from finetune.recipe.fields import NESTED, Field, fields_of, named, title
 from finetune.recipe.limits import LIMITS
 from finetune.recipe.places import allowed
 from finetune.recipe.read import SHORT
@@ -101,8 +102,10 @@ def _own(kind: type, stage_kind: str, **given: Schema) -> Schema:
 def _property(field: dataclasses.Field[Any], hint: Any, stage_kind: str) -> Schema:
     if "fills" in field.metadata:
         row = _settings(field.metadata["fills"][0], stage_kind)
-    elif field.metadata.get("architecture"):
-        row = _architectures()
+        if words := field.metadata.get("words"):
+            row = {"anyOf": [row, {"enum": [*words, None]}]}
+    elif "named_by" in field.metadata:
+        row = _named(*field.metadata["named_by"])
     elif names := field.metadata.get("known"):
         null = [{"type": "null"}] if field.default is None else []
         row = {"anyOf": [{"enum": list(names)}, {"type": "string"}, *null]}
@@ -138,7 +141,7 @@ def _settings(class_name: str, stage_kind: str) -> Schema:
     known = fields_of(class_name)
     return {
         "type": "object",
-        "description": f"fields of {class_name.removeprefix(ARCHITECTURE)}",
+        "description": f"fields of {title(class_name)}",
         "properties": {
             name: _library(class_name, name, known[name])
             for name in allowed(class_name, stage_kind)
@@ -148,6 +151,8 @@ def _settings(class_name: str, stage_kind: str) -> Schema:
 
 
 def _library(class_name: str, name: str, field: Field) -> Schema:
+    if inner := NESTED.get((class_name, name)):
+        return _settings(inner, "")
     choices = [
         choice
         for choice in field.choices
@@ -179,18 +184,18 @@ def _bounds(name: str) -> Schema:
     return row
 
 
-def _architectures() -> Schema:
-    """One alternative for each `model_type`."""
+def _named(key: str, prefix: str) -> Schema:
+    """One alternative for each class that the key can name."""
     rows = []
-    for name in architectures():
-        row = _settings(ARCHITECTURE + name, "")
-        row["properties"] = {"model_type": {"const": name}, **row["properties"]}
-        rows.append({**row, "required": ["model_type"]})
+    for name in named(prefix):
+        row = _settings(prefix + name, "")
+        row["properties"] = {key: {"const": name}, **row["properties"]}
+        rows.append({**row, "required": [key]})
     return {"oneOf": [*rows, {"type": "null"}]}
 
 
 def _notes(owner: str) -> dict[str, str]:
-    """Field -> the comment beside or above it in types.py."""
+    """Field -> the comment beside or above it where it is declared."""
     return _all_notes().get(owner, {})
 
 
@@ -198,7 +203,9 @@ def _notes(owner: str) -> dict[str, str]:
 def _all_notes() -> dict[str, dict[str, str]]:
     notes: dict[str, dict[str, str]] = {}
     owner, above = "", ""
-    for line in Path(recipe_types.__file__).read_text(encoding="utf-8").splitlines():
+    files = (Path(module.__file__ or "") for module in (blocks, tuning, recipe_types))
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    for line in text.splitlines():
         if match := re.match(r"class (\w+)", line):
             owner, above = match[1], ""
         elif match := re.match(r"    # (.+)", line):

@@ -6,21 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from finetune.embedded import template_names
+from finetune.recipe.blocks import ENVIRONMENT, Settings, Stage, fills, named_by
+from finetune.recipe.tuning import Esft, Tuned
 
-Settings = dict[str, Any]
 # What of a conversation is learnt: see docs/recipe.md.
 Mask = Literal["assistant", "completion", "last_turn", "all"]
-
-
-def fills(*classes: str) -> dict[str, tuple[str, ...]]:
-    """Metadata of a field whose keys are those of the library classes named."""
-    return {"fills": classes}
-
-
-ENVIRONMENT = {"environment": True}  # a text in which ${NAME} is replaced
 TEMPLATE = {**ENVIRONMENT, "known": template_names()}
 
 
@@ -43,8 +36,10 @@ class Base:
     # a shipped one by name, or a .jinja file; None: the model's own
     chat_template: str | None = field(default=None, metadata=TEMPLATE)
     # `model_type` and fields of that architecture's config class
-    config: Settings | None = field(default=None, metadata={"architecture": True})
+    config: Settings | None = field(default=None, metadata=named_by("model_type", "config."))
     tokenizer: Tokenizer | None = None  # with `config` only
+    # tokens the tokenizer gets beside its own; learnt and saved with the adapter
+    add_tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +94,6 @@ class Data(Rows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """What all stages have; `name` is the kind unless a kind stands twice."""
-
-    kind: ClassVar[str]
-    version: ClassVar[int]  # raised when the stage's own code would give another result
-
-    name: str
-    from_: str | None = None  # the stage whose model this one starts from; None: the one before
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pretrain(Stage):
     """Next-token training of all weights on plain text."""
 
@@ -122,29 +106,28 @@ class Pretrain(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft(Stage):
-    """Supervised fine-tuning; without `lora` all weights are trained."""
+class Sft(Tuned):
+    """Supervised fine-tuning; without `lora`, `peft` and `esft` all weights are trained."""
 
     kind: ClassVar[str] = "sft"
     version: ClassVar[int] = 2
 
     data: Data
     mask: Mask = "assistant"  # what is learnt: all answers, or those after the last question, …
-    lora: Settings | None = field(default=None, metadata=fills("LoraConfig"))
+    esft: Esft | None = None
     batch_size: int = 32
     batch_tokens: int | None = None  # tokens of a step, in place of rows
     train: Settings = field(default_factory=dict, metadata=fills("SFTConfig"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dpo(Stage):
-    """Preference optimisation; continues the adapter before it, frozen copy as reference."""
+class Dpo(Tuned):
+    """Preference optimisation; the model before it, frozen, is the reference."""
 
     kind: ClassVar[str] = "dpo"
     version: ClassVar[int] = 1
 
     data: Data
-    lora: Settings | None = field(default=None, metadata=fills("LoraConfig"))
     batch_size: int = 32
     train: Settings = field(default_factory=dict, metadata=fills("DPOConfig"))
 

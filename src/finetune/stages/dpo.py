@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import datasets
 from trl import DPOConfig, DPOTrainer
 
 from finetune.console import say, warn
+from finetune.data.encoded import RowReader
 from finetune.data.examples import Conversation, Pair
 from finetune.data.pairs import answered, fit
 from finetune.data.shorten import longest
 from finetune.data.tokens import Encoded, encode
 from finetune.errors import FinetuneError
 from finetune.job import Job, Result
-from finetune.models.adapters import add_adapter, check_places, copy_adapter, is_quantized
-from finetune.models.distributed import loaded_in_shards, one_format
-from finetune.models.load import context_length, open_model, read_config
-from finetune.models.save import save_adapter, save_model
+from finetune.models.adapters import adapter_weights, is_adapted, write_adapter
+from finetune.models.configs import check_places
+from finetune.models.load import check_base, context_length, read_config
+from finetune.models.policy import open_policy, save_policy
+from finetune.models.stack import TOP
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
@@ -34,15 +37,15 @@ from finetune.tasks.examples import pairs
 
 SAMPLE = 20  # rows rendered before any stage runs; rows of the check before the first step
 STEP_0_TOLERANCE = 1e-4
+REFERENCE = "ref"  # TRL's name for the frozen copy of the adapter
 
 
 def check(stage: Dpo, job: Job) -> None:
     """Build the library's configs and render some pairs."""
     training.trainer_config(DPOConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
-    read_config(job.model.base)
-    if stage.lora is not None:
-        check_places(job.model.base, stage.lora)
+    check_base(job.model.base)
+    check_places(job.model.base, stage)
     given = pairs(stage.data)
     announce(given, stage.data, job)
     rows = given[:SAMPLE]
@@ -55,40 +58,39 @@ def check(stage: Dpo, job: Job) -> None:
 def run(stage: Dpo, job: Job) -> Result:
     """Check the hand-over, train, and save the adapter."""
     tokenizer, notes = load_tokenizer(job.model.base)
-    with loaded_in_shards():
-        model = _policy(stage, job)
     given = pairs(stage.data)
-    plan = training.plan(stage.train, len(given), stage.batch_size, context_length(model))
+    limit = context_length(read_config(job.model.base))
+    plan = training.plan(stage.train, len(given), stage.batch_size, limit)
     rows, lengths, cuts = fit(tokenizer, given, plan.max_length)
     notes += [*left_out(given, job), *cuts]
     samples.leave(job, tokenizer, _both_answers(tokenizer, rows[0], plan.max_length))
     order = training.order(plan, lengths, stage.batch_size, job.seed)
     data = _dataset(rows)
+    policy = open_policy(stage, job, RowReader(len(rows), partial(_chosen, tokenizer, rows, limit)))
     config = training.trainer_config(
         DPOConfig, stage.train, stage.batch_size, job, max_length=plan.max_length
     )
+    before = adapter_weights(policy.model, TOP) if is_adapted(policy.model) else {}
     trainer: Any = DPOTrainer(
-        model=model,
+        model=policy.model,
         args=config,
         train_dataset=data.select(order),
         processing_class=tokenizer,
     )
     training.attach(trainer, job, stage.batch_size)
-    if hasattr(model, "peft_config") and is_quantized(model):
-        # TRL has cast the policy to bfloat16 and not its reference; the reference holds the
-        # adapter as it was loaded.
-        copy_adapter(trainer.model, source="ref", target="default")
-    if hasattr(model, "peft_config") and one_format():
-        copy_adapter(trainer.model, source="default", target="ref")
+    # TRL casts the policy of a quantised base to bfloat16 and not its reference, and copies only
+    # weights of modules: both get what the adapter was before.
+    write_adapter(trainer.model, before, of=TOP, to=TOP)
+    write_adapter(trainer.model, before, of=TOP, to=REFERENCE)
+    training.set_rates(trainer, stage)
     facts = _check_step_0(trainer, data.select(range(min(SAMPLE, len(data)))), stage.train, job)
     for note in notes:
         warn(f"{job.name}: {note}")
     facts |= training.train(trainer, job, stage.batch_size)
     facts |= {"rows": len(rows), "refused_rows": given.refused.count}
     facts |= _last_rewards(trainer.state.log_history)
-    save = save_adapter if hasattr(model, "peft_config") else save_model
-    subject = trainer.model if save is save_adapter else trainer
-    return Result(model=save(subject, tokenizer, job), facts=facts, warnings=tuple(notes))
+    model = save_policy(policy, trainer, tokenizer, job)
+    return Result(model=model, facts=facts, warnings=tuple(notes))
 
 
 def expected_loss(settings: Settings) -> float | None:
@@ -110,10 +112,9 @@ def expected_loss(settings: Settings) -> float | None:
     return known.get(str(kind))
 
 
-def _policy(stage: Dpo, job: Job) -> Any:
-    if job.model.adapter is None and stage.lora is not None:
-        return add_adapter(open_model(job.model), stage.lora, job.seed)
-    return open_model(job.model, trainable=True)
+def _chosen(tokenizer: Any, rows: list[Pair], limit: int | None, index: int) -> Encoded:
+    """The better answer of a pair, for starts of an adapter that look at data."""
+    return encode(tokenizer, [Conversation(answered(rows[index])[0])], limit)[0]
 
 
 def _both_answers(
@@ -143,7 +144,9 @@ def _check_step_0(trainer: DPOTrainer, rows: Any, settings: Settings, job: Job) 
     with not_training_yet(trainer):
         found = trainer.evaluate(rows)
     trainer.state.log_history.clear()
-    loss, margin = found["eval_loss"], found["eval_rewards/margins"]
+    # A mixture of experts has a loss of its routers' balance on top.
+    routers = trainer.router_aux_loss_coef * found.get("eval_aux_loss", 0.0)
+    loss, margin = found["eval_loss"] - routers, found["eval_rewards/margins"]
     expected = expected_loss(settings)
     known = loss if expected is None else expected
     say(

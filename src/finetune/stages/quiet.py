@@ -16,6 +16,8 @@ def hush() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    # Said of ranks of fused experts, which PEFT sets itself and does use.
+    warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys")
     import datasets
     from transformers.utils import logging as transformers_logging
 

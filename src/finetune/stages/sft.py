@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from trl import SFTConfig, SFTTrainer
 
 from finetune.console import warn
-from finetune.data.encoded import encode_rows, row_at
+from finetune.data.encoded import RowReader, encode_rows, row_at
 from finetune.data.losses import losses
 from finetune.data.shorten import fitting, longest
-from finetune.errors import FinetuneError
-from finetune.job import Job, ModelRef, Result
-from finetune.models.adapters import add_adapter, check_places, keep_full_precision
-from finetune.models.distributed import loaded_in_shards
-from finetune.models.load import context_length, open_model, read_config
-from finetune.models.save import save_adapter, save_model
+from finetune.job import Job, Result
+from finetune.models.adapters import keep_full_precision
+from finetune.models.configs import check_places
+from finetune.models.load import check_base, context_length, read_config
+from finetune.models.policy import open_policy, save_policy
 from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import rank
 from finetune.recipe.types import Sft
@@ -33,9 +32,8 @@ def check(stage: Sft, job: Job) -> None:
     """Build the library's configs and render some rows."""
     training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
-    read_config(job.model.base)
-    if stage.lora is not None:
-        check_places(job.model.base, stage.lora)
+    check_base(job.model.base)
+    check_places(job.model.base, stage)
     limit = longest(stage.train)
     talks = conversations(stage.data)
     announce(talks, stage.data, job)
@@ -55,10 +53,8 @@ def check(stage: Sft, job: Job) -> None:
 def run(stage: Sft, job: Job) -> Result:
     """Train and save the adapter (or the model) with its tokenizer."""
     tokenizer, notes = load_tokenizer(job.model.base)
-    with loaded_in_shards():
-        model = _model(stage, job)
     talks = conversations(stage.data)
-    limit = fitting(stage.train, context_length(model))
+    limit = fitting(stage.train, context_length(read_config(job.model.base)))
     file = training.scratch(job) / f"rows-{rank()}.arrow"
     rows = encode_rows(
         tokenizer,
@@ -71,19 +67,20 @@ def run(stage: Sft, job: Job) -> Result:
     )
     notes += [*left_out(talks, job), *losses(rows, limit)]
     samples.leave(job, tokenizer, ((n, "", row_at(rows, n)) for n in samples.telling(rows)))
+    policy = open_policy(stage, job, RowReader(len(rows), partial(row_at, rows)))
     layout = lay_out(
         stage,
         Rows(
             dataset=rows.select_columns(["input_ids", "labels"]),
             lengths=list(rows["length"]),
             limit=limit,
-            model=model,
+            model=policy.model,
             pad_token_id=tokenizer.pad_token_id,
         ),
         job,
     )
     trainer = SFTTrainer(
-        model=model,
+        model=policy.model,
         args=training.trainer_config(
             SFTConfig,
             stage.train,
@@ -99,28 +96,11 @@ def run(stage: Sft, job: Job) -> Result:
     )
     training.attach(trainer, job, layout.rows_per_step)
     keep_full_precision(trainer.model)
+    training.set_rates(trainer, stage)
     for note in notes:
         warn(f"{job.name}: {note}")
     facts = training.train(trainer, job, layout.rows_per_step) | layout.facts
     facts |= {"rows": len(rows), "refused_rows": talks.refused.count}
     facts["learnt_tokens"] = sum(rows["learnt"])
-    return Result(model=_save(trainer, tokenizer, job), facts=facts, warnings=tuple(notes))
-
-
-def _model(stage: Sft, job: Job) -> Any:
-    """The model to train: a fresh adapter on the base, the adapter before it, or all weights."""
-    if stage.lora is None:
-        return open_model(job.model, trainable=True)
-    if job.model.adapter is not None:
-        raise FinetuneError(
-            "there is an adapter already, and `lora` asks for a new one",
-            where=job.name,
-            remedy="Leave `lora` out to go on training it, or put a merge stage between.",
-        )
-    return add_adapter(open_model(job.model), stage.lora, job.seed)
-
-
-def _save(trainer: SFTTrainer, tokenizer: Any, job: Job) -> ModelRef:
-    if hasattr(trainer.model, "peft_config"):
-        return save_adapter(trainer.model, tokenizer, job)
-    return save_model(trainer, tokenizer, job)
+    model = save_policy(policy, trainer, tokenizer, job)
+    return Result(model=model, facts=facts, warnings=tuple(notes))

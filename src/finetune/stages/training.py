@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peft.optimizers import create_loraplus_optimizer
 from transformers.trainer_callback import PrinterCallback
 
 from finetune.data.order import training_order
@@ -17,7 +18,7 @@ from finetune.job import Job
 from finetune.models.hardware import device, on_cpu, peak_memory
 from finetune.models.load import are_finite, parameter_count
 from finetune.ranks import is_main, world_size
-from finetune.recipe.types import Settings
+from finetune.recipe.types import Settings, Tuned
 from finetune.stages.batches import split
 from finetune.stages.callbacks import (
     MarkCheckpoints,
@@ -111,6 +112,21 @@ def attach(trainer: Any, job: Job, batch_size: float) -> None:
     trainer.add_callback(Progress(job.name, batch_size))
     trainer.add_callback(StopAtNan(job.name))
     trainer.add_callback(MarkCheckpoints())
+
+
+def set_rates(trainer: Any, stage: Tuned) -> None:
+    """Give the trainer LoRA+'s optimizer, whose B matrices learn faster, where the recipe asks."""
+    if stage.loraplus is None:
+        return
+    kind, arguments = trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
+    trainer.optimizer = create_loraplus_optimizer(
+        trainer.model,
+        kind,
+        loraplus_lr_ratio=stage.loraplus.lr_ratio,
+        loraplus_lr_embedding=stage.loraplus.lr_embedding,
+        loraplus_weight_decay=trainer.args.weight_decay,
+        **arguments,
+    )
 
 
 def train(trainer: Any, job: Job, batch_size: float) -> dict[str, Any]:
