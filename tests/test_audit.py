@@ -59,6 +59,14 @@ def test_overlap_finds_what_training_has_seen_whole_and_in_part():
     assert found.more.startswith("1 of them")
 
 
+def test_a_short_question_counts_only_word_by_word():
+    schema = text(1, 60)
+    training = [f"{schema} what are the names of all {word}" for word in WORDS[:5]]
+    training += [f"{schema} {text(n, 9)}" for n in range(50)]
+    assert overlap([f"{schema} what are the names of all {WORDS[9]}"], training).count == 0
+    assert overlap([training[2]], training).count == 1
+
+
 def test_wording_that_all_prompts_share_is_no_overlap():
     schema = text(1, 300)
     evaluation = [f"{schema} {text(2000 + n, 14)}" for n in range(20)]

@@ -19,7 +19,8 @@ def overlap(evaluation: Sequence[str], training: Iterable[str]) -> Measured:
     """Rows of `evaluation` that equal a training row word by word, or share half their n-grams.
 
     N-grams that occur in more than ten training rows are left out of the count: prompts share
-    instructions, and rows of one database share its schema. Training rows are read once.
+    instructions, and rows of one database share its schema. A row that has fewer than thirteen
+    left counts only word by word. Training rows are read once.
     """
     grams = [ngrams(text, SIZE) for text in evaluation]
     every = numpy.unique(numpy.concatenate(grams)) if grams else numpy.empty(0, numpy.uint64)
@@ -44,7 +45,7 @@ def overlap(evaluation: Sequence[str], training: Iterable[str]) -> Measured:
 
 def _is_seen(rows_with: numpy.ndarray) -> bool:
     own = rows_with[rows_with <= BOILERPLATE]
-    return bool(len(own)) and float((own > 0).mean()) >= SEEN
+    return len(own) >= SIZE and float((own > 0).mean()) >= SEEN
 
 
 def _key(text: str) -> bytes:

@@ -42,10 +42,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages whose assistant turns are learnt; at least one is there."""
+    """Messages whose assistant turns are learnt; at least one is there.
+
+    `options` are answers to choose from that the last question does not list yet.
+    """
 
     messages: list[Message]
     tools: Tools | None = None
+    options: list[str] | None = None
 
 
 @dataclass(frozen=True)

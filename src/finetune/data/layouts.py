@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -92,7 +92,16 @@ def _turn(row: Row, question: str, reply: str) -> Conversation:
         before[-1] = user(f"{text(row, 'context')}\n\n{before[-1]['content']}")
     told = row.get(reply)
     after = messages(told, reply) if isinstance(told, list) else [assistant(text(row, reply))]
-    return answered([*before, *after], tools(row))
+    return replace(answered([*before, *after], tools(row)), options=_options(row))
+
+
+def _options(row: Row) -> list[str] | None:
+    found = row.get("options")
+    if found in (None, []):
+        return None
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise BadRow("'options' is no list of texts")
+    return found
 
 
 def _messages(row: Row, column: str) -> Conversation:
@@ -129,7 +138,7 @@ def _question_layouts() -> list[Layout]:
             Conversation,
             {question: ANSWERS, reply: ANSWERS},
             partial(_turn, question=question, reply=reply),
-            (*SYSTEM, "context", "tools"),
+            (*SYSTEM, "context", "tools", "options"),
         )
         for question in QUESTIONS
         for reply in REPLIES

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from finetune.data import mixture
 from finetune.data.documents import Row
-from finetune.data.examples import BadRow, Examples, Origin, encode
+from finetune.data.examples import BadRow, Conversation, Examples, Origin, encode
 from finetune.data.formats import Reading, recognise
 from finetune.data.layouts import Layout
 from finetune.data.lines import Broken
 from finetune.data.refusals import Refusals
 from finetune.data.rows import Raw, describe, stream
+from finetune.data.shots import dress
 from finetune.data.store import Shelf
 from finetune.errors import DataError
 from finetune.recipe.types import Data, Recipe, Rows
@@ -48,14 +49,31 @@ def read(data: Data, kind: type[T], layouts: Layouts) -> Examples[T]:
     if data.mix:
         parts = [_source(part, kind, layouts, refused, part.rows) for part in data.mix]
         _refuse(refused, data)
+        parts = [
+            _dressed(found, part, f"{seed}/{at}")
+            for at, (found, part) in enumerate(zip(parts, data.mix, strict=True))
+        ]
         found = mixture.mix(parts, data, [describe(part) for part in data.mix], seed)
     else:
         found = _source(data, kind, layouts, refused, None if data.shuffle else data.rows)
         _refuse(refused, data)
+        found = _dressed(found, data, str(seed))
     if data.shuffle:
         order = list(range(len(found)))
         random.Random(seed).shuffle(order)
         found = found.select(order[: data.rows])
+    return found
+
+
+def _dressed(found: Examples[T], rows: Rows, seed: str) -> Examples[T]:
+    if found.kind is Conversation:
+        return dress(found, rows, seed)  # type: ignore[arg-type,return-value]
+    if rows.few_shot:
+        raise DataError(
+            "exemplars go before conversations alone",
+            where=describe(rows),
+            remedy="Leave few_shot out here.",
+        )
     return found
 
 

@@ -21,10 +21,10 @@ def data_of(stage: Stage) -> Iterator[tuple[Data, str]]:
 
 
 def seeded(recipe: Recipe) -> None:
-    """Give the recipe's seed to data that are shuffled or mixed and have none of their own."""
+    """Give the recipe's seed to data that are shuffled, mixed or shown exemplars, and have none."""
     for stage in recipe.stages:
         for data, _ in data_of(stage):
-            if data.seed is None and (data.shuffle or data.mix):
+            if data.seed is None and (data.shuffle or data.mix or data.few_shot):
                 object.__setattr__(data, "seed", recipe.seed)
 
 
@@ -35,14 +35,27 @@ def check_data(data: Data, path: str, reading: Reading) -> None:
     for number, part in enumerate(data.mix or (), start=1):
         for key in ("rows", "weight", "cap"):
             _range(key, getattr(part, key), f"{path}.mix[{number}]", reading)
+        _shots(part, f"{path}.mix[{number}]", reading)
+    _shots(data, path, reading)
     if reading.problems.touch(path):
         return  # which of its keys go together cannot be told before each is in order
     if data.mix:
         _mix(data, path, reading)
     else:
         _rows(data, path, reading, "`task`, `sample`, `path` or `mix`")
-        if data.seed is not None and not data.shuffle:
-            reading.refuse_at(f"{path}.seed", "is read only with `shuffle: true` or `mix`")
+        if data.seed is not None and not (data.shuffle or data.few_shot):
+            what = "is read only with `shuffle: true`, `few_shot` or `mix`"
+            reading.refuse_at(f"{path}.seed", what)
+
+
+def _shots(rows: Rows, path: str, reading: Reading) -> None:
+    for key in ("few_shot", "options"):
+        _range(key, getattr(rows, key), path, reading)
+    few, most = (*rows.exemplars, 0, 0)[:2]
+    if len(rows.exemplars) != 2 or not 1 <= few <= most:
+        reading.refuse_at(f"{path}.exemplars", "must be [least, most], from 1 on")
+    elif rows.exemplars != Rows.exemplars and not rows.few_shot:
+        reading.refuse_at(f"{path}.exemplars", "is read only with `few_shot` above 0")
 
 
 def _range(key: str, value: object, path: str, reading: Reading) -> None:

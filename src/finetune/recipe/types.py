@@ -73,6 +73,9 @@ class Rows:
     ) = None
     rows: int | None = None  # the first so many rows; of a mix, so many in all
     columns: dict[str, str] = field(default_factory=dict)  # {name we use: name in the file}
+    few_shot: float = 0.0  # share of conversations with exemplars before them
+    exemplars: tuple[int, ...] = (2, 5)  # from so many to so many
+    options: float = 1.0  # share of the rows with a column `options` that list them
 
 
 @dataclass(frozen=True, kw_only=True)
