@@ -10,7 +10,8 @@ from shapes import FORMATS, make_base
 
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef
-from finetune.recipe.types import Base, Combine, Merge
+from finetune.recipe.leaving import Combine
+from finetune.recipe.types import Base, Merge
 
 pytestmark = pytest.mark.heavy
 

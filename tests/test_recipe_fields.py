@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from recipe_text import SFT, found, loaded, said
 
-from finetune.recipe import tuning, types
+from finetune.recipe import leaving, tuning, types
 from finetune.recipe.fields import FILE, fields_of, named
 from finetune.recipe.limits import LIMITS
 from finetune.recipe.pairs import BLOCKS
@@ -54,7 +54,12 @@ ALLOWED = {
         renormalize_logits repetition_penalty suppress_tokens temperature top_h top_k top_p
         typical_p""",
 }
-OWN = {kind for module in (tuning, types) for kind in vars(module).values() if is_dataclass(kind)}
+OWN = {
+    kind
+    for module in (leaving, tuning, types)
+    for kind in vars(module).values()
+    if is_dataclass(kind)
+}
 LORA_SFT = SFT.replace("lora: {}", "lora: {r: 4}, train: {max_length: 8}")
 
 

@@ -16,6 +16,7 @@ SMALL = {
     "dpo": ["data.rows=8", "batch_size=4", "train.num_train_epochs=null", "train.max_steps=1"],
     "pretrain": ["data.rows=400", "batch_size=2", "train.num_train_epochs=null"],
     "merge": [],
+    "export": ["prompts=2"],
     "evaluate": ["generation.max_new_tokens=8"],
 }
 

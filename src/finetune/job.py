@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.recipe.types import Base, Tokenizer
+from finetune.recipe.types import Base, Stage, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,22 @@ def _lengthen(path: str | None, folder: Path) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Past:
+    """A finished stage on the way to a model, and what it found."""
+
+    stage: Stage
+    model: ModelRef | None
+    facts: dict[str, Any]
+    comparison: dict[str, Any] = field(default_factory=dict)  # of an evaluation, by task
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Everything a stage may know beside its own settings.
 
     `out` is the stage's own folder, absolute, and may hold checkpoints of an interrupted run.
     `models` are those that an evaluation scores, by name, in the order of the table.
+    `past` is what led to the model and what it scores, for an export's card; empty elsewhere.
     """
 
     name: str
@@ -63,6 +74,7 @@ class Job:
     seed: int
     model: ModelRef
     models: dict[str, ModelRef] = field(default_factory=dict)
+    past: tuple[Past, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from finetune import console, stages
 from finetune.chain import group, room
 from finetune.chain.inputs import adapter_path, placed
 from finetune.chain.links import BASE, makes_model, parent, scored_models
+from finetune.chain.past import past
 from finetune.chain.plan import Plan, Step
 from finetune.chain.provenance import device, peak_memory
 from finetune.embedded import BASES
@@ -20,7 +21,7 @@ from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
 from finetune.launch import refused, sharing
 from finetune.ranks import is_main
-from finetune.recipe.types import Base, Candidate, Evaluate, Recipe
+from finetune.recipe.types import Base, Candidate, Evaluate, Export, Recipe
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def job(plan: Plan, index: int) -> Job:
         seed=recipe.seed,
         model=models[start],
         models=models,
+        past=past(plan, step.stage) if isinstance(step.stage, Export) else (),
     )
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import adapter_path, base_files, base_path, sources
-from finetune.chain.links import BASE, combined, parent, scored_models
+from finetune.chain.links import BASE, combined, evaluations, parent, scored_models
 from finetune.embedded import template_file
-from finetune.recipe.types import Base, Candidate, Evaluate, Merge, Recipe, Stage
+from finetune.recipe.types import Base, Candidate, Evaluate, Export, Merge, Recipe, Stage
 from finetune.tasks import TASKS, chosen_metrics, scored
 
 
@@ -98,6 +98,9 @@ def _parents(
     if isinstance(stage, Merge) and stage.combine:
         return {"adapters": [made[each.name].key for each in combined(recipe, stage)]}
     before = parent(recipe, stage)
+    if isinstance(stage, Export):
+        scores = [made[each.name].key for each in evaluations(recipe, stage)]
+        return {"from": made[before.name].key if before else None, "scores": scores}
     return {"from": made[before.name].key if before else None}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from finetune.recipe.types import Candidate, Evaluate, Merge, Recipe, Stage
+from finetune.recipe.types import Candidate, Evaluate, Export, Merge, Recipe, Stage
 
 BASE = "base"
 
 
 def makes_model(stage: Stage) -> bool:
     """Whether later stages can start from this one."""
-    return not isinstance(stage, Evaluate)
+    return not isinstance(stage, Evaluate | Export)
 
 
 def parent(recipe: Recipe, stage: Stage) -> Stage | None:
@@ -44,7 +44,34 @@ def needed(recipe: Recipe, stage: Stage) -> tuple[Stage, ...]:
     if isinstance(stage, Merge) and stage.combine:
         return combined(recipe, stage)
     before = parent(recipe, stage)
+    if isinstance(stage, Export):
+        return (*((before,) if before else ()), *evaluations(recipe, stage))
     return (before,) if before else ()
+
+
+def lineage(recipe: Recipe, stage: Stage) -> tuple[Stage, ...]:
+    """The stages that led to the model `stage` starts from, in the order they ran."""
+    found: set[str] = set()
+    open_ = [stage]
+    while open_:
+        each = open_.pop()
+        combines = isinstance(each, Merge) and each.combine is not None
+        before = needed(recipe, each) if combines else (parent(recipe, each),)
+        open_ += [other for other in before if other and other.name not in found]
+        found |= {other.name for other in before if other}
+    return tuple(each for each in recipe.stages if each.name in found)
+
+
+def evaluations(recipe: Recipe, stage: Stage) -> tuple[Evaluate, ...]:
+    """The stages before `stage` that score a model on the way to its own."""
+    names = {each.name for each in lineage(recipe, stage)}
+    index = next(i for i, each in enumerate(recipe.stages) if each.name == stage.name)
+    return tuple(
+        each
+        for each in recipe.stages[:index]
+        if isinstance(each, Evaluate)
+        and names & {model.name for model in scored_models(recipe, each)}
+    )
 
 
 def _models_before(recipe: Recipe, stage: Stage) -> list[Stage]:

@@ -16,10 +16,15 @@ from finetune.chain.inputs import base_path
 from finetune.chain.mishap import full
 from finetune.chain.weights import read_header
 from finetune.errors import FinetuneError, StoreError
-from finetune.recipe.types import Base, Merge, Pretrain, Sft, Stage
+from finetune.recipe.types import Base, Export, Merge, Pretrain, Sft, Stage
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
 WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+# Bytes of a weight in what an export writes; safetensors of a merged model share its files.
+EXPORTED = {
+    **{"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.06, "q5_1": 0.75, "q5_0": 0.69},
+    **{"q4_1": 0.63, "q4_0": 0.56, "bnb4": 0.52},
+}
 LEAST_DISK = 20_000_000
 
 
@@ -63,6 +68,9 @@ def weights_in_memory(base: Base) -> int:
 
 
 def _written(stage: Stage, base: Base) -> int:
+    if isinstance(stage, Export):
+        kinds = (*stage.formats, *(stage.gguf if "gguf" in stage.formats else ()))
+        return LEAST_DISK + _weights(base, sum(EXPORTED.get(kind, 0.0) for kind in kinds))
     whole = isinstance(stage, Merge | Pretrain) or (isinstance(stage, Sft) and stage.lora is None)
     if not whole or (isinstance(stage, Sft) and base.quantization):
         return LEAST_DISK  # an adapter is small; of DPO, the stage before decides what it trains

@@ -12,7 +12,7 @@ from finetune.job import ModelRef
 from finetune.models.load import empty_model
 from finetune.models.merging import on_skeleton
 from finetune.models.stack import put_on
-from finetune.recipe.types import Combine
+from finetune.recipe.leaving import Combine
 
 
 def combine(settings: Combine, refs: Mapping[str, ModelRef], folder: Path, seed: int) -> None:

@@ -44,6 +44,30 @@ class Shards:
         except Exception as error:
             raise _unreadable(base, f"{whole.name} cannot be read: {error}") from error
 
+    @classmethod
+    def of_folder(cls, folder: Path) -> Shards:
+        """Those of a folder that `save_pretrained` wrote."""
+        return cls.of_base(Base(model=str(folder)))
+
+    @property
+    def names(self) -> list[str]:
+        """Every tensor, in the order of the files."""
+        return list(self._files)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold them, the index included."""
+        shards = list(dict.fromkeys(self._files.values()))
+        index = shards[0].with_name(INDEX)
+        return [*shards, index] if len(shards) > 1 else shards
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one tensor, read from its file's header."""
+        from safetensors import safe_open
+
+        with safe_open(self._files[name], framework="pt") as file:
+            return tuple(file.get_slice(name).get_shape())
+
     def __contains__(self, name: object) -> bool:
         return name in self._files
 

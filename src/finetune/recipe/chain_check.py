@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from finetune.recipe import gates
+from finetune.recipe.export_check import check_export
+from finetune.recipe.leaving import Combine
 from finetune.recipe.problems import near
 from finetune.recipe.read import Reading
 from finetune.recipe.tuning_check import BASE, Made, after, check_tuning, trains_weights
 from finetune.recipe.types import (
     STAGES,
-    Combine,
     Dpo,
     Evaluate,
+    Export,
     Merge,
     Pretrain,
     Recipe,
@@ -35,6 +37,10 @@ def check_chain(recipe: Recipe, reading: Reading) -> None:
         before = _before(stage, made, last, reading)
         if isinstance(stage, Evaluate):
             _scored(stage, made, recipe, reading)
+            continue
+        if isinstance(stage, Export):
+            if not _unsure(before.adapter or stage.name, reading):
+                check_export(stage, before.adapter, before.merged, before.quantized, reading)
             continue
         if isinstance(stage, Merge) and stage.combine is not None:
             _combined(stage, stage.combine, made, reading)
@@ -77,7 +83,7 @@ def _before(stage: Stage, made: Mapping[str, Made], last: Made, reading: Reading
 
 def _follow(stage: Stage, before: Made, recipe: Recipe, reading: Reading) -> Made:
     if isinstance(stage, Merge) and stage.combine is not None:
-        return Made(quantized=False, weights=stage.name)
+        return Made(quantized=False, weights=stage.name, merged=True)
     if isinstance(stage, Merge):
         unknown = any(kind not in STAGES for _, kind in reading.chain)
         open_ = unknown or any(_unsure(name, reading) for name, _ in reading.chain)
@@ -85,7 +91,7 @@ def _follow(stage: Stage, before: Made, recipe: Recipe, reading: Reading) -> Mad
             reading.refuse_at(
                 stage.name, "there is no adapter to merge; train one before it with `lora`"
             )
-        return Made(quantized=False, weights=stage.name)
+        return Made(quantized=False, weights=stage.name, merged=True)
     if isinstance(stage, Pretrain):
         return _all_weights(stage, before, reading)
     if isinstance(stage, Tuned):
@@ -218,8 +224,9 @@ def _no_model(name: str, known: list[str], path: str, reading: Reading) -> None:
         return  # a mistyped kind, which is said there
     if name == BASE:
         why = "the base has no weights here; name a stage"
-    elif stages.get(name) == Evaluate.kind:
-        why = f"'{name}' scores and leaves no model"
+    elif stages.get(name) in (Evaluate.kind, Export.kind):
+        does = "scores" if stages[name] == Evaluate.kind else "exports"
+        why = f"'{name}' {does} and leaves no model"
     elif name in stages:
         why = f"'{name}' is not a model that this stage has: it comes later, or is not in `models`"
     elif match := near(name, known):

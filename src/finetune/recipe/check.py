@@ -14,6 +14,7 @@ from finetune.embedded import template_file, template_names
 from finetune.recipe import gates
 from finetune.recipe.chain_check import check_chain
 from finetune.recipe.data_check import check_data, data_of
+from finetune.recipe.leaving import Combine
 from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
 from finetune.recipe.problems import near, suggestion
@@ -22,7 +23,6 @@ from finetune.recipe.tuning import Esft, LoraPlus
 from finetune.recipe.types import (
     SCORED,
     Base,
-    Combine,
     Evaluate,
     Recipe,
     Score,

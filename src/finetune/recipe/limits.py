@@ -49,6 +49,7 @@ LIMITS: dict[str, Limit] = {
     "options": SHARE,
     "pad_to_multiple_of": FROM_1,
     "r": FROM_1,
+    "prompts": FROM_1,
     "ref_model_mixup_alpha": SHARE,
     "ref_model_sync_steps": FROM_1,
     "refuse": SHARE,

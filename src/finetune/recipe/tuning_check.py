@@ -26,6 +26,7 @@ class Made:
     bias: bool = False  # the adapter trains biases
     whole: bool = False  # the adapter holds whole modules, or rows of the embeddings
     weights: str = BASE  # the stage whose weights the adapter stands on
+    merged: bool = False  # an adapter is folded into them
 
 
 def trains_weights(stage: Tuned, before: Made) -> bool:

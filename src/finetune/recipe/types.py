@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from finetune.embedded import template_names
 from finetune.recipe.blocks import ENVIRONMENT, Settings, Stage, fills, named_by
+from finetune.recipe.leaving import Export, Merge
 from finetune.recipe.tuning import Esft, Tuned
 
 # What of a conversation is learnt: see docs/recipe.md.
@@ -203,46 +204,8 @@ class Evaluate(Stage):
     require: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Combine:
-    """Several adapters of one base made into one: arguments of PEFT's `add_weighted_adapter`."""
-
-    adapters: tuple[str, ...]  # stages whose adapters they are
-    weights: tuple[float, ...] = ()  # one for each; empty: equal adapters give themselves
-    # cat: the exact weighted sum; linear: of the factors; ties and dare: trimmed by `density` first
-    combination_type: Literal[
-        "cat",
-        "linear",
-        "svd",
-        "ties",
-        "ties_svd",
-        "dare_linear",
-        "dare_linear_svd",
-        "dare_ties",
-        "dare_ties_svd",
-        "magnitude_prune",
-        "magnitude_prune_svd",
-    ] = "cat"
-    density: float | None = None  # share of values kept
-    majority_sign_method: Literal["total", "frequency"] = "total"
-    svd_rank: int | None = None  # None: the largest rank among the adapters
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merge(Stage):
-    """The adapter folded into the base's weights, the difference measured on logits."""
-
-    kind: ClassVar[str] = "merge"
-    version: ClassVar[int] = 2
-
-    onto: Literal["full_precision", "dequantized"] = "dequantized"
-    combine: Combine | None = None
-    # Most nats of mean KL from adapter to merged model; null: measured and kept whatever it is.
-    tolerance: float | None = 0.1
-
-
 STAGES: dict[str, type[Stage]] = {
-    stage.kind: stage for stage in (Pretrain, Sft, Dpo, Evaluate, Merge)
+    stage.kind: stage for stage in (Pretrain, Sft, Dpo, Evaluate, Merge, Export)
 }
 
 

@@ -19,7 +19,7 @@ from finetune.scoring.files import comparison
 # The facts that a person looks at first; the others stand in `finetune show RECIPE STAGE`.
 MAIN_FACTS = (
     *("rows", "documents", "steps", "loss_first", "loss_last", "step_0_loss", "reward_accuracy"),
-    *("onto", "dequantized_max_logit", "full_precision_max_logit"),
+    *("equal_answers", "pushed", "onto", "dequantized_max_logit", "full_precision_max_logit"),
 )
 
 

@@ -8,4 +8,5 @@ MODULES = {
     "dpo": "finetune.stages.dpo",
     "evaluate": "finetune.stages.evaluate",
     "merge": "finetune.stages.merge",
+    "export": "finetune.stages.export",
 }

@@ -1,0 +1,110 @@
+"""Writes the files of an export, one function a format; all lie in one folder, as on the hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from finetune.data.tokens import stop_ids
+from finetune.errors import FinetuneError
+from finetune.export.gguf_file import write_gguf
+from finetune.export.modelfile import modelfile
+from finetune.models.load import context_length, open_base, read_config
+from finetune.models.tokenizers import source
+from finetune.recipe.types import Base
+
+FOUR_BITS = {
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+}
+
+
+def source_folder(base: Base) -> Path:
+    """Where the base's files lie on this machine; a hub id is fetched."""
+    from transformers.utils import cached_file
+
+    config = cached_file(source(base), "config.json", revision=base.revision)
+    return Path(str(config)).parent
+
+
+def write_safetensors(base: Base, tokenizer: Any, folder: Path) -> None:
+    """The weights as they are, with tokenizer, template and what ends an answer."""
+    from finetune.models.shards import Shards
+
+    weights = Shards.of_base(base)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in weights.files:
+        _link(file, folder / file.name)
+    read_config(base).save_pretrained(folder)
+    finish(base, tokenizer, folder)
+
+
+def finish(base: Base, tokenizer: Any, folder: Path) -> None:
+    """Tokenizer and generation config beside a model: answers end where the template ends them."""
+    from transformers import GenerationConfig
+
+    try:
+        config = GenerationConfig.from_pretrained(source(base), revision=base.revision or "main")
+    except OSError:
+        config = GenerationConfig()
+    config.eos_token_id = stop_ids(tokenizer)
+    config.bos_token_id = tokenizer.bos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _link(file: Path, place: Path) -> None:
+    """Share the bytes with the merged model where the disk can; nobody changes them in place."""
+    place.unlink(missing_ok=True)
+    try:
+        os.link(file.resolve(), place)
+    except OSError:
+        shutil.copyfile(file, place)
+
+
+def write_adapter(adapters: tuple[Path, ...], folder: Path) -> None:
+    """The adapter alone, with the tokenizer that lies beside it.
+
+    Raises:
+        FinetuneError: there are several, which work only together.
+    """
+    if len(adapters) != 1:
+        raise FinetuneError(
+            f"{len(adapters)} adapters work together here, and one alone is another model",
+            where="formats: adapter",
+            remedy="Merge before the next one is trained, or leave `adapter` out.",
+        )
+    shutil.copytree(adapters[0], folder, dirs_exist_ok=True)
+
+
+def write_gguf_files(
+    base: Base, tokenizer: Any, folder: Path, name: str, kinds: tuple[str, ...]
+) -> dict[str, Path]:
+    """A GGUF file for each type, by type."""
+    config, where = read_config(base), source_folder(base)
+    files = {kind: folder / f"{name}-{kind.upper()}.gguf" for kind in kinds}
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, file in files.items():
+        write_gguf(where, file, kind, config=config, tokenizer=tokenizer, name=name)
+    return files
+
+
+def write_modelfile(gguf: Path, tokenizer: Any, config: Any) -> None:
+    """Ollama's description of a GGUF file, beside it."""
+    context = context_length(SimpleNamespace(config=config))
+    text = modelfile(gguf.name, tokenizer, context)
+    (gguf.parent / "Modelfile").write_text(text, encoding="utf-8")
+
+
+def write_bnb4(base: Base, tokenizer: Any, folder: Path) -> None:
+    """The weights in 4 bits as bitsandbytes holds them: nf4, its scales quantised again."""
+    from dataclasses import replace
+
+    model = open_base(replace(base, quantization=FOUR_BITS))
+    model.save_pretrained(folder)
+    finish(base, tokenizer, folder)
