@@ -12,7 +12,7 @@ from finetune.embedded import BASES, base_folder
 from finetune.errors import FinetuneError
 from finetune.recipe.types import Base, Candidate, Data, Evaluate, Recipe, Score, Stage
 from finetune.scoring import gates
-from finetune.tasks import TASKS, chosen_metrics
+from finetune.tasks import TASKS, scored
 
 # What of a base's folder decides results; `original/` weights, papers and pictures do not.
 PARTS = {".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".py", ".tiktoken"}
@@ -111,8 +111,7 @@ def _check_scores(stage: Stage) -> None:
     """Metrics that a recipe names are there, those of its gates included."""
     if isinstance(stage, Evaluate):
         for score in stage.tasks:
-            for name in score.metrics:
-                chosen_metrics.check(name)
+            scored.code(score)
         gates.check_metrics(stage)
 
 

@@ -17,8 +17,13 @@ from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import adapter_path, base_files, base_path, sources
 from finetune.chain.links import BASE, combined, evaluations, parent, scored_models
 from finetune.embedded import template_file
+<<<<<<< HEAD
 from finetune.recipe.types import Base, Candidate, Evaluate, Export, Merge, Recipe, Stage
 from finetune.tasks import TASKS, chosen_metrics, scored
+=======
+from finetune.recipe.types import Base, Candidate, Evaluate, Merge, Recipe, Stage
+from finetune.tasks import TASKS, scored
+>>>>>>> 0e8f0b9 (Tasks of lm-evaluation-harness stand in the same table)
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ def _settings(stage: Stage) -> dict[str, Any]:
                 # Content counts, not where it lies or how it comes; what is read is the same.
                 by_content |= {"path": None, "streaming": None}
             data["on_bad_row"] = None  # with rows refused there is a result only in one way
+    for task in settings.get("tasks", ()):
+        task["include_path"] = None
     return {"settings": settings}
 
 
@@ -156,9 +163,8 @@ def _data(stage: Stage, prints: Fingerprints) -> dict[str, str]:
         for file in (*source.files, *source.beside):
             content[f"{before}{file.relative_to(above)}"] = prints.of(file)
     for score in getattr(stage, "tasks", ()):
-        for name in score.metrics:
-            for file in chosen_metrics.files(name):
-                content[f"{score.name}/{file.parent.name}/{file.name}"] = prints.of(file)
+        for file in scored.code(score):
+            content[f"{score.name}/{file.parent.name}/{file.name}"] = prints.of(file)
     return content
 
 

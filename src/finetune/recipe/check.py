@@ -45,6 +45,7 @@ OF_TASK: dict[str, tuple[str, ...]] = {
     "stride": ("perplexity",),
     "include_path": (HARNESS,),
     "num_fewshot": (HARNESS,),
+    "apply_chat_template": (HARNESS,),
 }
 
 
@@ -178,7 +179,7 @@ def _score(score: Score, path: str, reading: Reading) -> None:
     if needs and score.data is None and not reading.problems.touch(path):
         reading.refuse_at(path, f"the task {score.task!r} needs `data`")
     for field, tasks in OF_TASK.items():
-        if getattr(score, field) not in {None, ()} and not _takes(score.task, tasks):
+        if getattr(score, field) not in {None, (), False} and not _takes(score.task, tasks):
             reading.refuse_at(f"{path}.{field}", f"is read only with {_listed(tasks)}")
     if score.stride and score.max_length and score.stride >= score.max_length:
         reading.refuse_at(f"{path}.stride", "must be below `max_length`, or tokens would be lost")

@@ -165,6 +165,7 @@ class Score:
     stride: int | None = None  # perplexity: tokens between windows; None: half of max_length
     include_path: str | None = None  # harness: a folder of task files of your own
     num_fewshot: int | None = None  # harness: examples before each question
+    apply_chat_template: bool = False  # harness: prompts in the model's chat template
 
     def __post_init__(self) -> None:
         """A task's name is that of its score."""

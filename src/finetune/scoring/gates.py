@@ -63,10 +63,9 @@ def _failure(gate: Gate, comparison: Mapping[str, Any]) -> str:
     if HOLDS[gate.sign](found["mean"], bound):
         return ""
     wanted = f"{gate.bound} = {bound:.4g}" if gate.against else gate.bound
-    return (
-        f"{gate.name} of {judged!r} is {found['mean']:.4g} (95% interval {found['low']:.4g} to "
-        f"{found['high']:.4g}), required is {wanted}"
-    )
+    low, high = found["low"], found["high"]
+    around = f" (95% interval {low:.4g} to {high:.4g})" if low is not None else ""
+    return f"{gate.name} of {judged!r} is {found['mean']:.4g}{around}, required is {wanted}"
 
 
 def _part(gate: Gate, comparison: Mapping[str, Any]) -> Mapping[str, Any]:

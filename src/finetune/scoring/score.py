@@ -10,7 +10,7 @@ from typing import Any
 from finetune.errors import FinetuneError
 from finetune.metrics.lengths import counting
 from finetune.recipe.types import Score
-from finetune.scoring import files
+from finetune.scoring import files, harness
 from finetune.scoring.compare import by_group, compare
 from finetune.tasks import scored
 from finetune.tasks.base import Metric
@@ -40,6 +40,9 @@ def score(folder: Path) -> dict[str, Any]:
     stage, seed = files.read_settings(folder)
     found = {}
     for each in stage.tasks:
+        if scored.is_foreign(each):
+            found[each.name] = harness.compared(each, folder, seed)
+            continue
         task = _scored(each, folder)
         _write_scores(folder / f"scores-{each.name}.jsonl", task.rows)
         if task.details:

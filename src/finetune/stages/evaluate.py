@@ -16,6 +16,7 @@ from finetune.ranks import is_main
 from finetune.recipe.types import Evaluate, Score
 from finetune.scoring import files
 from finetune.scoring.score import means, score
+from finetune.stages.harness import Harness
 from finetune.stages.measuring import Likely, Measurer, Written
 from finetune.stages.sources import announce, left_out
 from finetune.tasks import scored
@@ -24,17 +25,19 @@ from finetune.tasks import scored
 def check(stage: Evaluate, job: Job) -> None:
     """Read every task's rows and build the library's generation config."""
     for each in stage.tasks:
-        measurer = _measurer(each, stage)
-        announce(measurer.examples, measurer.data, job)
+        measurer = _measurer(each, stage, job.seed)
+        if measurer.examples is not None and measurer.data is not None:
+            announce(measurer.examples, measurer.data, job)
     tokenizer, _ = load_tokenizer(job.model.base)
     generation_config(tokenizer, stage.generation)
 
 
 def run(stage: Evaluate, job: Job) -> Result:
     """Measure each model on each task; models on one base share its copy in memory."""
-    measurers = [_measurer(each, stage) for each in stage.tasks]
+    measurers = [_measurer(each, stage, job.seed) for each in stage.tasks]
     for measurer in measurers:
-        measurer.notes += left_out(measurer.examples, job, measurer.score.name)
+        if measurer.examples is not None:
+            measurer.notes += left_out(measurer.examples, job, measurer.score.name)
     for base, refs in by_base(job.models):
         tokenizer, _ = load_tokenizer(base)
         for name, model in opened(base, refs):
@@ -53,5 +56,7 @@ def run(stage: Evaluate, job: Job) -> Result:
     return Result(scores=means(score(job.out)), warnings=notes)
 
 
-def _measurer(score: Score, stage: Evaluate) -> Measurer:
+def _measurer(score: Score, stage: Evaluate, seed: int) -> Measurer:
+    if scored.is_foreign(score):
+        return Harness(score, stage, seed)
     return Written(score, stage) if scored.is_written(score) else Likely(score, stage)

@@ -34,8 +34,8 @@ class Measurer(Protocol):
     """One task over one set of rows."""
 
     score: Score
-    data: Data
-    examples: Examples[Any]
+    data: Data | None  # None where the rows are not ours to read
+    examples: Examples[Any] | None
     notes: list[str]
 
     def measure(self, name: str, model: Any, tokenizer: Any) -> None:
@@ -64,9 +64,10 @@ class Written:
     def __init__(self, score: Score, stage: Evaluate) -> None:
         self.score, self.stage = score, stage
         self.task = scored.written(score)
-        self.data = scored.data(score)
-        self.examples = scored.examples(score)
-        self.rows: list[Row] = scored.rows(score, self.examples)
+        examples = scored.examples(score)
+        self.data: Data | None = scored.data(score)
+        self.examples: Examples[Any] | None = examples
+        self.rows: list[Row] = scored.rows(score, examples)
         self.notes: list[str] = []
         self.answers: dict[str, list[Answer]] = {}
 
@@ -122,8 +123,10 @@ class Likely:
             )
         self.score, self.stage = score, stage
         self.task = scored.LIKELY[score.task]
-        self.data, self.examples = score.data, self.task.examples(score.data)
-        self.items = [self.task.item(each) for each in self.examples[: score.rows]]
+        examples = self.task.examples(score.data)
+        self.data: Data | None = score.data
+        self.examples: Examples[Any] | None = examples
+        self.items = [self.task.item(each) for each in examples[: score.rows]]
         self.notes: list[str] = []
         self.found: dict[str, list[list[Likelihood]]] = {}
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from finetune.data.examples import Examples
 from finetune.data.locate import locate
-from finetune.errors import DataError
+from finetune.errors import DataError, FinetuneError
 from finetune.recipe.types import Data, Score
 from finetune.tasks import TASKS, chosen_metrics
 from finetune.tasks.base import Metric, Row, Task
@@ -21,6 +22,7 @@ from finetune.tasks.text_to_sql import TextToSql
 
 LIKELY: dict[str, LikelyTask] = {task.name: task for task in (Loss(), Perplexity(), Preference())}
 TRAIN = "train"
+TASK_FILES = {".yaml", ".yml", ".py", ".json", ".jsonl"}
 STOPPED = Metric("stopped", "neither")  # of all answers that a model wrote
 
 
@@ -44,6 +46,11 @@ def metric_names(score: Score) -> tuple[str, ...] | None:
 def is_written(score: Score) -> bool:
     """Whether models answer prompts in this task."""
     return score.task in TASKS or score.task == Generic.name
+
+
+def is_foreign(score: Score) -> bool:
+    """Whether lm-evaluation-harness has the task, not we."""
+    return not is_written(score) and score.task not in LIKELY
 
 
 def written(score: Score) -> Task:
@@ -71,6 +78,28 @@ def rows(score: Score, found: Examples[Row]) -> list[Row]:
     asked = list(found[: score.rows])
     written(score).check(asked)
     return asked
+
+
+def code(score: Score) -> list[Path]:
+    """Files from outside that decide what a score is: modules of metrics, tasks of the harness.
+
+    Raises:
+        FinetuneError: one is not there.
+    """
+    found = [file for name in score.metrics for file in chosen_metrics.files(name)]
+    for name in score.metrics:
+        chosen_metrics.check(name)
+    if score.include_path is None:
+        return found
+    folder = Path(score.include_path).expanduser().resolve()
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix in TASK_FILES]
+    if not files:
+        raise FinetuneError(
+            "no task files lie there",
+            where=f"include_path: {score.include_path}",
+            remedy="Give the folder that holds your task's YAML file.",
+        )
+    return found + files
 
 
 def training_rows(score: Score) -> Sequence[Row]:
