@@ -168,6 +168,7 @@ class Reading:
             return None
         found = {}
         for key, entry in node:
+            self.places[f"{path}.{key}"] = entry.place
             if self.is_filled(entry, f"{path}.{key}", str):
                 found[key] = self.value(str, entry.node, f"{path}.{key}")
         return found
