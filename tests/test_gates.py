@@ -26,6 +26,9 @@ stages:
 """
 
 
+BARE = EVALUATE.split("      require", maxsplit=1)[0]
+
+
 @pytest.mark.parametrize(
     ("rule", "sign", "against", "offset"),
     [
@@ -131,10 +134,7 @@ def test_another_gate_runs_nothing_again(tmp_path, monkeypatch):
 
 
 def test_models_from_outside_stand_under_their_last_name(tmp_path):
-    text = (
-        EVALUATE.split("      require", maxsplit=1)[0]
-        + "      models: [base, ../runs/old, tiny-mpt, a/b]\n"
-    )
+    text = BARE + "      models: [base, ../runs/old, tiny-mpt, a/b]\n"
     models = loaded(tmp_path, text).stages[1].models
     assert [(each.name, each.model) for each in models] == [
         ("base", None),
@@ -145,9 +145,8 @@ def test_models_from_outside_stand_under_their_last_name(tmp_path):
 
 
 def test_a_model_from_outside_cannot_take_the_name_of_a_stage(tmp_path):
-    text = EVALUATE.split("      require", maxsplit=1)[0]
     for models in ("[base, ./old/sft]", "[base, {name: sft, model: old}]"):
-        assert "taken by this recipe" in said(tmp_path, text + f"      models: {models}\n")
+        assert "taken by this recipe" in said(tmp_path, BARE + f"      models: {models}\n")
 
 
 def test_a_model_from_outside_counts_by_its_content(tmp_path):
