@@ -32,6 +32,10 @@ class Shared(evaluate.Metric):
 '''
 
 
+def rows_of(score):
+    return scored.rows(score, scored.examples(score))
+
+
 def task(*metrics):
     return scored.written(Score(task="generic", data=DATA, metrics=metrics))
 
@@ -65,8 +69,8 @@ def test_a_conversation_without_an_answer_is_refused_by_its_row():
 def test_rows_without_references_are_refused(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "p", "other": "x"}\n')
-    with pytest.raises(DataError, match="'references'"):
-        scored.rows(Score(task="generic", data=Data(path=str(file))))
+    with pytest.raises(DataError, match="references"):
+        rows_of(Score(task="generic", data=Data(path=str(file))))
 
 
 def test_metrics_of_the_package_are_taken_by_name():
@@ -105,7 +109,7 @@ def test_an_evaluate_module_is_taken_by_its_folder(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "p", "references": ["ab", "zz"]}) + "\n")
     score = Score(task="generic", data=Data(path=str(rows)), metrics=("rouge", str(folder)))
-    ready = scored.rows(score)
+    ready = rows_of(score)
     (found,) = scored.written(score).score_rows(["a"], ready)
     assert (found["shared"], found["of"], found["rouge1"]) == (0.5, 1.0, 0.0)
     assert scored.code(score) == [folder / "shared.py"]
@@ -120,4 +124,4 @@ def test_a_module_that_cannot_be_loaded_says_so_before_a_model_answers(tmp_path)
     rows.write_text(json.dumps({"prompt": "p", "completion": "a"}) + "\n")
     score = Score(task="generic", data=Data(path=str(rows)), metrics=(str(folder),))
     with pytest.raises(FinetuneError, match="cannot be loaded"):
-        scored.rows(score)
+        rows_of(score)

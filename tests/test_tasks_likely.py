@@ -52,13 +52,16 @@ def test_equal_likelihoods_are_no_preference():
     assert PREFERENCE.score(same, same, {}) == {"preferred": 0.0, "reward_accuracy": 0.0}
 
 
+def items(task, file, row):
+    file.write_text(json.dumps(row) + "\n")
+    return [task.item(each) for each in task.examples(Data(path=str(file)))]
+
+
 def test_items_come_from_the_rows_of_training(tmp_path):
-    rows = tmp_path / "rows.jsonl"
-    row = {"prompt": "p", "completion": "c", "chosen": "a", "rejected": "b", "text": "t u"}
-    rows.write_text(json.dumps(row) + "\n")
-    data = Data(path=str(rows))
-    assert PERPLEXITY.items(data) == [("t u",)]
-    ((chosen, rejected),) = PREFERENCE.items(data)
+    file = tmp_path / "rows.jsonl"
+    assert items(PERPLEXITY, file, {"text": "t u"}) == [("t u",)]
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    ((chosen, rejected),) = items(PREFERENCE, file, pair)
     assert (chosen.messages[-1]["content"], rejected.messages[-1]["content"]) == ("a", "b")
-    ((talk,),) = LOSS.items(data)
+    ((talk,),) = items(LOSS, file, {"prompt": "p", "completion": "c"})
     assert talk.messages[-1] == {"role": "assistant", "content": "c"}
