@@ -17,13 +17,8 @@ from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import adapter_path, base_files, base_path, sources
 from finetune.chain.links import BASE, combined, evaluations, parent, scored_models
 from finetune.embedded import template_file
-<<<<<<< HEAD
 from finetune.recipe.types import Base, Candidate, Evaluate, Export, Merge, Recipe, Stage
-from finetune.tasks import TASKS, chosen_metrics, scored
-=======
-from finetune.recipe.types import Base, Candidate, Evaluate, Merge, Recipe, Stage
 from finetune.tasks import TASKS, scored
->>>>>>> 0e8f0b9 (Tasks of lm-evaluation-harness stand in the same table)
 
 
 @dataclass(frozen=True)
