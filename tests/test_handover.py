@@ -61,7 +61,7 @@ def test_a_stacked_adapter_leaves_the_one_below_as_it_was(learnt, rows, tmp_path
     # By hand: the base's own layers plus both products, in plain PEFT.
     model = PeftModel.from_pretrained(open_base(made.model.base), learnt.adapter)
     model.load_adapter(made.model.adapter, adapter_name="second")
-    model.base_model.set_adapter(["default", "second"])
+    model.base_model.set_adapter(["second", "default"])
     torch.testing.assert_close(logits(model.eval()), opened(made.model), atol=0, rtol=0)
 
 

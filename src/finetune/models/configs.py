@@ -12,9 +12,11 @@ from transformers.pytorch_utils import Conv1D
 
 from finetune.errors import FinetuneError
 from finetune.models.distributed import one_format
+from finetune.models.experts import expert_layers
 from finetune.models.load import empty_model
 from finetune.models.stack import TOP
-from finetune.recipe.types import Base, Settings, Tuned
+from finetune.recipe.tuning import Tuned
+from finetune.recipe.types import Base, Settings, Sft
 
 TASK = "CAUSAL_LM"
 # What PEFT raises over a layer or a setting that a method has no code for.
@@ -89,6 +91,8 @@ def check_places(base: Base, stage: Tuned) -> None:
     Raises:
         FinetuneError: PEFT refuses the settings, or there are no such layers.
     """
+    if isinstance(stage, Sft) and stage.esft is not None:
+        expert_layers(empty_model(base))
     if stage.peft is None and not isinstance(stage.lora, dict):
         return
     config = adapter_config(stage)

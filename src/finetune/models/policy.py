@@ -24,7 +24,22 @@ from finetune.job import Job, ModelRef
 from finetune.models.adapters import is_adapted
 from finetune.models.configs import adapter_config, place
 from finetune.models.distributed import loaded_in_shards
-from finetune.models.load import free_memory, open_base, open_model, weights_folder
+from finetune.models.experts import (
+    CHOSEN,
+    join,
+    read_choice,
+    save_experts,
+    score,
+    split,
+    write_choice,
+)
+from finetune.models.load import (
+    free_memory,
+    open_base,
+    open_model,
+    parameter_count,
+    weights_folder,
+)
 from finetune.models.merging import merge
 from finetune.models.save import save_adapter, save_model, written_base
 from finetune.models.stack import TOP, keep_at_work, lower, put_on
@@ -32,10 +47,11 @@ from finetune.models.starts import fresh_adapter, rewrites, start_of, take_out
 from finetune.models.tokenizers import load_tokenizer
 from finetune.models.tokens import learn_tokens, show_bias
 from finetune.ranks import is_main
-from finetune.recipe.tuning import CONTINUE, MERGE, NEW, Tuned
-from finetune.recipe.types import Base
+from finetune.recipe.tuning import CONTINUE, MERGE, NEW, Esft, Tuned
+from finetune.recipe.types import Base, Sft
 
 START = "start"  # an adapter as it began, kept while its base lacks what it began with
+EXPERTS = "experts"
 BASE = "base"  # a base made for this stage
 
 
@@ -47,6 +63,7 @@ class Policy:
     base: Base
     below: tuple[Path, ...] = ()
     start: Path | None = None  # what must be subtracted when the adapter is saved
+    experts: Path | None = None  # where the choice of the experts that train stands
 
 
 def open_policy(stage: Tuned, job: Job, rows: RowReader) -> Policy:
@@ -68,6 +85,8 @@ def _open(stage: Tuned, job: Job, rows: RowReader) -> Policy:
             say(f"  {job.name}: goes on training the adapter before it")
         with loaded_in_shards():
             model = open_model(ref, trainable=True)
+        if isinstance(stage, Sft) and stage.esft is not None:
+            return _of_experts(model, stage.esft, job, rows)
         return Policy(model, ref.base, ref.adapters[:-1])
     config = adapter_config(stage, ref.adapter)
     if choice == MERGE:
@@ -91,10 +110,34 @@ def _open(stage: Tuned, job: Job, rows: RowReader) -> Policy:
 def save_policy(policy: Policy, trainer: Any, tokenizer: Any, job: Job) -> ModelRef:
     """Save what was trained, with what it stands on: an adapter, or all weights."""
     if not is_adapted(policy.model):
+        if policy.experts is not None:
+            if is_main():
+                save_experts(trainer.model, policy.experts)
+            join(trainer.model)
         return save_model(trainer, tokenizer, job)
     folder = job.out / "adapter"
     save_adapter(trainer.model, tokenizer, folder, policy.start)
     return ModelRef(base=policy.base, adapters=(*policy.below, folder))
+
+
+def _of_experts(model: Any, settings: Esft, job: Job, rows: RowReader) -> Policy:
+    """The model with nothing to train but the experts that the stage's data uses."""
+    folder = job.out / EXPERTS
+    if not folder.exists():  # an interrupted run goes on with the very experts that it had
+        choice = write_choice(score(model, rows, settings), settings.top_p)
+        if is_main():
+            folder.mkdir()
+            (folder / CHOSEN).write_text(choice, encoding="utf-8")
+        PartialState().wait_for_everyone()
+    chosen = read_choice(folder)
+    split(model, chosen)
+    counts = [len(each) for each in chosen.values()]
+    share = parameter_count(model, trainable=True) / parameter_count(model)
+    say(
+        f"  {job.name}: trains {sum(counts)} experts, {min(counts)} to {max(counts)} in each of "
+        f"{len(counts)} layers: {100 * share:.1f}% of the weights"
+    )
+    return Policy(model, job.model.base, experts=folder)
 
 
 def _stacked(ref: ModelRef, config: PeftConfig, seed: int) -> Policy:

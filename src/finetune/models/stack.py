@@ -42,6 +42,14 @@ def put_on(model: Any, names: Mapping[Path, str], *, trainable: bool = False) ->
     return model if trainable else model.eval()
 
 
+def at_work(adapters: Sequence[Path]) -> tuple[Path, ...]:
+    """Adapters in the order in which they add up: the uppermost, then from the lowest on.
+
+    Sums of floats depend on their order; the Trainer takes the first adapter for the one it trains.
+    """
+    return (*adapters[-1:], *adapters[:-1])
+
+
 def method_of(adapter: Path) -> str:
     """PEFT's name of the method of a saved adapter: LORA, IA3, …"""
     return str(json.loads((adapter / "adapter_config.json").read_text("utf-8"))["peft_type"])
@@ -64,5 +72,5 @@ def keep_at_work(model: Any, below: Sequence[str]) -> None:
 
 def _set_adapter(model: Any, below: list[str], name: str, inference_mode: bool = False) -> None:
     PeftModel.set_adapter(model, name, inference_mode)
-    model.base_model.set_adapter([*below, name], inference_mode=inference_mode)
+    model.base_model.set_adapter([name, *below], inference_mode=inference_mode)  # see `at_work`
     model.set_requires_grad(below, False)

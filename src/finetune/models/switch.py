@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.job import ModelRef
 from finetune.models.load import free_memory, open_base
-from finetune.models.stack import method_of, put_on
+from finetune.models.stack import at_work, method_of, put_on
 from finetune.recipe.types import Base
 
 
@@ -42,7 +42,7 @@ def opened(base: Base, refs: Mapping[str, ModelRef]) -> Iterator[tuple[str, Any]
         model = put_on(model, names)
     for name, ref in refs.items():
         if ref.adapters:
-            model.base_model.set_adapter([names[folder] for folder in ref.adapters])
+            model.base_model.set_adapter([names[each] for each in at_work(ref.adapters)])
         plain = names and not ref.adapters
         with model.disable_adapter() if plain else nullcontext():
             yield name, model

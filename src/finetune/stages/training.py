@@ -19,6 +19,7 @@ from finetune.models.hardware import device, on_cpu, peak_memory
 from finetune.models.load import are_finite, parameter_count
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Settings, Tuned
+from finetune.stages.adalora import AllocateRanks, is_adalora
 from finetune.stages.batches import split
 from finetune.stages.callbacks import (
     MarkCheckpoints,
@@ -27,6 +28,7 @@ from finetune.stages.callbacks import (
     diverged,
     last_checkpoint,
 )
+from finetune.stages.checkpoints import keep_names
 
 CHECKPOINTS = "checkpoints"  # the chain removes this folder once the stage is done
 
@@ -111,7 +113,10 @@ def attach(trainer: Any, job: Job, batch_size: float) -> None:
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(job.name, batch_size))
     trainer.add_callback(StopAtNan(job.name))
-    trainer.add_callback(MarkCheckpoints())
+    if is_adalora(trainer.model):
+        trainer.add_callback(AllocateRanks(trainer.model))
+    trainer.add_callback(MarkCheckpoints())  # the last: when all of a checkpoint is written
+    keep_names(trainer)
 
 
 def set_rates(trainer: Any, stage: Tuned) -> None:
