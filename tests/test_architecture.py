@@ -23,7 +23,10 @@ ROOMS = {
     "scoring": {"recipe", "tasks", "metrics"},
     "models": {"recipe", "job", "data", "tasks"},
     "export": {"recipe", "job", "data", "models"},
-    "stages": {"recipe", "job", "data", "tasks", "metrics", "models", "scoring", "export"},
+    "judging": {"recipe", "data", "models"},
+    "stages": {
+        *("recipe", "job", "data", "tasks", "metrics", "models", "scoring", "export", "judging"),
+    },
     "audit": {"recipe", "data", "tasks", "models"},
     "launch": {"recipe"},
     "chain": {"launch", "recipe", "job", "data", "tasks", "scoring", "stages", "audit"},

@@ -25,6 +25,11 @@ def template_file(name: str) -> Path:
     return Path(name).expanduser()
 
 
+def rubric_file(name: str) -> Path:
+    """What a judge is asked by a shipped rubric."""
+    return ASSETS / "rubrics" / f"{name}.yaml"
+
+
 def sample_files(name: str, split: str) -> tuple[Path, ...]:
     """Files of one split of an embedded sample; empty when it has no such split."""
     return tuple(sorted((ASSETS / "samples" / name).glob(f"{split}.jsonl*")))

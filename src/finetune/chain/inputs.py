@@ -10,7 +10,7 @@ from finetune.chain.weights import check_weights
 from finetune.data.locate import Source, locate
 from finetune.embedded import BASES, base_folder
 from finetune.errors import FinetuneError
-from finetune.recipe.types import Base, Candidate, Data, Evaluate, Recipe, Score, Stage
+from finetune.recipe.types import Base, Candidate, Data, Evaluate, Recipe, Score, Stage, base_of
 from finetune.scoring import gates
 from finetune.tasks import TASKS, scored
 
@@ -86,7 +86,12 @@ def problems(recipe: Recipe) -> list[FinetuneError]:
     except FinetuneError as error:
         found.append(error)
     for stage in recipe.stages:
-        for look in (lambda stage: list(sources(stage)), _check_models, _check_scores):
+        for look in (
+            lambda stage: list(sources(stage)),
+            _check_models,
+            _check_judges,
+            _check_scores,
+        ):
             try:
                 look(stage)
             except FinetuneError as error:
@@ -104,6 +109,20 @@ def _check_models(stage: Stage) -> None:
                 check_weights(folder, f"models: {model.model}")
         except FinetuneError as error:
             where = error.where.replace("base.model", "models")
+            raise FinetuneError(error.what, where=where, remedy=error.remedy) from error
+
+
+def _check_judges(stage: Stage) -> None:
+    """Judges on this machine are there and whole."""
+    for score in getattr(stage, "tasks", ()):
+        judge = score.judge
+        if judge is None or judge.endpoint:
+            continue
+        try:
+            if folder := base_path(base_of(judge)):
+                check_weights(folder, f"judge: {judge.model}")
+        except FinetuneError as error:
+            where = error.where.replace("base.model", "judge")
             raise FinetuneError(error.what, where=where, remedy=error.remedy) from error
 
 

@@ -17,7 +17,16 @@ from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import adapter_path, base_files, base_path, sources
 from finetune.chain.links import BASE, combined, evaluations, parent, scored_models
 from finetune.embedded import template_file
-from finetune.recipe.types import Base, Candidate, Evaluate, Export, Merge, Recipe, Stage
+from finetune.recipe.types import (
+    Base,
+    Candidate,
+    Evaluate,
+    Export,
+    Merge,
+    Recipe,
+    Stage,
+    base_of,
+)
 from finetune.tasks import TASKS, scored
 
 
@@ -79,6 +88,10 @@ def _settings(stage: Stage) -> dict[str, Any]:
         settings.pop(other, None)
     if settings.get("combine"):
         settings["combine"].pop("adapters")
+    for task in settings.get("tasks", ()):
+        # What changes no reply; a judge on this machine counts by its content.
+        unread = ("api_key_env", "concurrency", "timeout", *_where(task["judge"]))
+        task["judge"] = task["judge"] and {**task["judge"], **dict.fromkeys(unread)}
     for data in [settings.get("data"), *(task["data"] for task in settings.get("tasks", ()))]:
         if data is not None:
             for by_content in (data, *data["mix"]):
@@ -90,13 +103,25 @@ def _settings(stage: Stage) -> dict[str, Any]:
     return {"settings": settings}
 
 
+def _where(judge: dict[str, Any] | None) -> tuple[str, ...]:
+    return () if judge is None or judge["endpoint"] else ("model",)
+
+
 def _parents(
     recipe: Recipe, stage: Stage, made: dict[str, Keyed], prints: Fingerprints
 ) -> dict[str, Any]:
     if isinstance(stage, Evaluate):
         # The names too: they head the rows of the scores.
         models = scored_models(recipe, stage)
-        return {"models": [[each.name, _scored(each, made, prints)] for each in models]}
+        judges = {
+            score.name: _content(base_of(score.judge), prints)
+            for score in stage.tasks
+            if score.judge and not score.judge.endpoint
+        }
+        return {
+            "models": [[each.name, _scored(each, made, prints)] for each in models],
+            "judges": judges or None,
+        }
     if isinstance(stage, Merge) and stage.combine:
         return {"adapters": [made[each.name].key for each in combined(recipe, stage)]}
     before = parent(recipe, stage)

@@ -157,9 +157,11 @@ def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: 
         reading.refuse_at(stage.name, "there is no model to score yet: put it after a stage")
     models = names or known
     for number, score in enumerate(stage.tasks or (), start=1):
-        if score.reference is not None and score.reference not in models:
-            path = f"{stage.name}.tasks[{number}].reference"
-            _no_model(score.reference, list(models), path, reading)
+        for key in ("reference", "against"):
+            name = getattr(score, key)
+            if name is not None and name not in models:
+                path = f"{stage.name}.tasks[{number}].{key}"
+                _no_model(name, list(models), path, reading)
     for name, rule in (stage.require or {}).items():
         path = f"{stage.name}.require.{name}"
         if reading.problems.touch(path):

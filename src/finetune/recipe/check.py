@@ -14,6 +14,7 @@ from finetune.embedded import template_file, template_names
 from finetune.recipe import gates
 from finetune.recipe.chain_check import check_chain
 from finetune.recipe.data_check import check_data, data_of
+from finetune.recipe.judge_check import check_judged
 from finetune.recipe.leaving import Combine
 from finetune.recipe.limits import beyond
 from finetune.recipe.pairs import contradictions
@@ -43,6 +44,9 @@ OF_TASK: dict[str, tuple[str, ...]] = {
     "suite": ("text_to_sql",),
     "max_length": ("perplexity",),
     "stride": ("perplexity",),
+    "rubric": ("judge",),
+    "judge": ("judge",),
+    "against": ("judge",),
     "include_path": (HARNESS,),
     "num_fewshot": (HARNESS,),
     "apply_chat_template": (HARNESS,),
@@ -175,12 +179,14 @@ def _score(score: Score, path: str, reading: Reading) -> None:
     if isinstance(score.task, str) and score.task not in SCORED:
         _foreign(score, path, reading)
     likely = score.task in LIKELY
-    needs = likely or score.task == "generic"
+    needs = likely or score.task in {"generic", "judge"}
     if needs and score.data is None and not reading.problems.touch(path):
         reading.refuse_at(path, f"the task {score.task!r} needs `data`")
     for field, tasks in OF_TASK.items():
-        if getattr(score, field) not in {None, (), False} and not _takes(score.task, tasks):
+        if getattr(score, field) not in (None, (), False) and not _takes(score.task, tasks):
             reading.refuse_at(f"{path}.{field}", f"is read only with {_listed(tasks)}")
+    if score.task == "judge":
+        check_judged(score, path, reading)
     if score.stride and score.max_length and score.stride >= score.max_length:
         reading.refuse_at(f"{path}.stride", "must be below `max_length`, or tokens would be lost")
     own = score.data.task if score.data else None

@@ -25,6 +25,7 @@ from finetune.recipe.fields import (
     named,
     title,
 )
+from finetune.recipe.judging import Rubric
 from finetune.recipe.places import TOP, Chain, allowed, required, unknown, written_names
 from finetune.recipe.problems import Problems, suggestion
 from finetune.recipe.refused import why_not, why_not_value
@@ -32,7 +33,13 @@ from finetune.recipe.tree import Block, Entry, Listing, Node, Place, Scalar, sho
 from finetune.recipe.types import Candidate, Data, Part, Score
 
 # What a single text stands for where a block is wanted.
-SHORT: dict[type, str] = {Data: "path", Part: "path", Score: "task", Candidate: "name"}
+SHORT: dict[type, str] = {
+    Data: "path",
+    Part: "path",
+    Score: "task",
+    Candidate: "name",
+    Rubric: "name",
+}
 # What the key that names a class is called in messages.
 WORDS = {"model_type": "architecture", "method": "method"}
 VARIABLE = re.compile(r"\$\{(\w*)\}")

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from finetune.recipe import blocks, leaving, tuning
+from finetune.recipe import blocks, judging, leaving, tuning
 from finetune.recipe import types as recipe_types
 from finetune.recipe.fields import NESTED, Field, fields_of, named, title
 from finetune.recipe.limits import LIMITS
@@ -203,7 +203,8 @@ def _notes(owner: str) -> dict[str, str]:
 def _all_notes() -> dict[str, dict[str, str]]:
     notes: dict[str, dict[str, str]] = {}
     owner, above = "", ""
-    files = (Path(module.__file__ or "") for module in (blocks, tuning, leaving, recipe_types))
+    modules = (blocks, judging, tuning, leaving, recipe_types)
+    files = (Path(module.__file__ or "") for module in modules)
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     for line in text.splitlines():
         if match := re.match(r"class (\w+)", line):

@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
-from finetune.embedded import template_names
 from finetune.recipe.blocks import ENVIRONMENT, Settings, Stage, fills, named_by
+from finetune.recipe.judging import TEMPLATE, Judge, Rubric
 from finetune.recipe.leaving import Export, Merge
 from finetune.recipe.tuning import Esft, Tuned
 
 # What of a conversation is learnt: see docs/recipe.md.
 Mask = Literal["assistant", "completion", "last_turn", "all"]
-TEMPLATE = {**ENVIRONMENT, "known": template_names()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +136,7 @@ class Dpo(Tuned):
 
 
 # Other names are tasks of lm-evaluation-harness.
-SCORED = ("samsum", "text_to_sql", "generic", "loss", "perplexity", "preference")
+SCORED = ("samsum", "text_to_sql", "generic", "loss", "perplexity", "preference", "judge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +162,9 @@ class Score:
     metrics: tuple[str, ...] = ()
     max_length: int | None = None  # perplexity: tokens a model sees at once; None: its context
     stride: int | None = None  # perplexity: tokens between windows; None: half of max_length
+    rubric: Rubric | None = None  # judge: what is asked
+    judge: Judge | None = None  # judge: who is asked
+    against: str | None = None  # judge, pairwise: the model whose answers the others' meet
     include_path: str | None = None  # harness: a folder of task files of your own
     num_fewshot: int | None = None  # harness: examples before each question
     apply_chat_template: bool = False  # harness: prompts in the model's chat template
@@ -186,8 +188,13 @@ class Candidate:
 
     def base(self) -> Base:
         """The model from outside, as a base."""
-        known = {each.name for each in fields(Base)}
-        return Base(**{key: value for key, value in vars(self).items() if key in known})
+        return base_of(self)
+
+
+def base_of(block: Candidate | Judge) -> Base:
+    """The base that a block with a base's keys names."""
+    known = {each.name for each in fields(Base)}
+    return Base(**{key: value for key, value in vars(block).items() if key in known})
 
 
 @dataclass(frozen=True, kw_only=True)

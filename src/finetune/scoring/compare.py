@@ -15,14 +15,18 @@ Rows = Mapping[str, Sequence[Mapping[str, float]]]  # model -> the metrics of ea
 
 
 def compare(
-    scores: Rows, metrics: Sequence[Metric], seed: int, baselines: Sequence[str] = ()
+    scores: Rows,
+    metrics: Sequence[Metric],
+    seed: int,
+    baselines: Sequence[str] = (),
+    against: str = "",
 ) -> dict[str, Any]:
     """One task's part of comparison.json.
 
-    The models are compared with the first of them that is no baseline. Means carry bootstrap
-    intervals, or Wilson's where every row is a yes or a no.
+    The models are compared with `against`, by default the first of them that is no baseline.
+    Means carry bootstrap intervals, or Wilson's where every row is a yes or a no.
     """
-    against = next(name for name in scores if name not in baselines)
+    against = against or next(name for name in scores if name not in baselines)
     columns = _columns(scores, metrics)
     shares = {each.name for each in metrics if _is_share(each.name, columns)}
     ends = resample.intervals(list(columns.values()), seed)

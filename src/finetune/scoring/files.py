@@ -3,12 +3,13 @@
     evaluation.json          the stage's settings, so that scoring needs no recipe
     predictions-NAME.jsonl   {row, prompt, references, predictions, tokens, stopped: {model: …}}
     likelihoods-NAME.jsonl   {row, counts, likelihoods: {model: [[nats, tokens], …]}}
+    replies-NAME.jsonl       {row, replies: {model: [[of a judge, again if malformed], …]}}
     harness-NAME.json        what lm-evaluation-harness found
     scores-NAME.jsonl        {row, scores: {model: {metric: value}}}
     details-NAME.jsonl       {row, details: {model: {…}}}
     comparison.json          {NAME: {metrics, rows, against, models, pairs, baselines, groups, …}}
 
-The first four are measured with models; the others follow from them (`finetune score`).
+The first five are measured with models; the others follow from them (`finetune score`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import FinetuneError
+from finetune.recipe.judging import Judge, Rubric
 from finetune.recipe.types import Candidate, Data, Evaluate, Score, SqlSuite
 
 SETTINGS = "evaluation.json"
@@ -94,7 +96,12 @@ def read_settings(folder: Path) -> tuple[Evaluate, int]:
 def _score(kept: dict[str, Any]) -> Score:
     data = Data(**kept["data"]) if kept["data"] else None
     suite = SqlSuite(**kept["suite"]) if kept["suite"] else None
-    return Score(**{**kept, "data": data, "suite": suite, "metrics": tuple(kept["metrics"])})
+    own: dict[str, Any] = {"data": data, "suite": suite, "metrics": tuple(kept["metrics"])}
+    if rubric := kept.get("rubric"):
+        own["rubric"] = Rubric(**{**rubric, "aspects": tuple(rubric["aspects"])})
+    if judge := kept.get("judge"):
+        own["judge"] = Judge(**judge)
+    return Score(**{**kept, **own})
 
 
 def _unreadable(path: Path, error: Exception) -> FinetuneError:

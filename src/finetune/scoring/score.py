@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from finetune.errors import FinetuneError
 from finetune.metrics.lengths import counting
 from finetune.recipe.types import Score
-from finetune.scoring import files, harness
+from finetune.scoring import files, harness, judged
 from finetune.scoring.compare import by_group, compare
-from finetune.tasks import scored
+from finetune.tasks import rubrics, scored
 from finetune.tasks.base import Metric
+from finetune.tasks.judged import Judged
 from finetune.tasks.likely import Likelihood
 from finetune.tasks.scored import STOPPED
 
@@ -29,6 +30,8 @@ class Scored:
     baselines: tuple[str, ...] = ()
     details: Sequence[dict[str, Any]] = ()
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    partial: tuple[Metric, ...] = ()  # of rows with a verdict alone
+    against: str = ""  # the model that the others are compared with; empty: the first
 
 
 def score(folder: Path) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def score(folder: Path) -> dict[str, Any]:
             lines = ({"details": each} for each in task.details)
             files.write_lines(folder / f"details-{each.name}.jsonl", lines)
         found[each.name] = {
-            **compare(task.rows, task.metrics, seed, task.baselines),
+            **_compared(task, seed),
             "groups": by_group(task.rows, task.metrics, task.groups),
         }
     files.write_object(folder / files.COMPARISON, found)
@@ -73,7 +76,36 @@ def prompt_text(prompt: str | list[dict[str, str]]) -> str:
     return "\n\n".join(f"{each['role']}: {each['content']}" for each in prompt)
 
 
+def _compared(task: Scored, seed: int) -> dict[str, Any]:
+    """The comparison on all rows, and of what only some rows have, on those alone."""
+    every = compare(task.rows, task.metrics, seed, task.baselines, task.against)
+    names = {metric.name for metric in task.partial}
+    known = [
+        number
+        for number in range(every["rows"])
+        if any(names & rows[number].keys() for rows in task.rows.values())
+    ]
+    if not known:
+        return every
+    rows = {model: [own[number] for number in known] for model, own in task.rows.items()}
+    some = compare(rows, task.partial, seed, task.baselines, task.against)
+    return {
+        **every,
+        "models": _beside(some["models"], every["models"]),
+        "pairs": _beside(some["pairs"], every["pairs"]),
+        "metrics": [*some["metrics"], *every["metrics"]],
+        "judged_rows": len(known),
+    }
+
+
+def _beside(some: Mapping[str, Any], every: Mapping[str, Any]) -> dict[str, Any]:
+    """Two tables of the same models, side by side."""
+    return {name: {**some.get(name, {}), **every.get(name, {})} for name in {**every, **some}}
+
+
 def _scored(score: Score, folder: Path) -> Scored:
+    if score.task == Judged.name:
+        return _judged(score, folder)
     if scored.is_written(score):
         return _written(score, folder)
     return _likely(score, folder)
@@ -107,6 +139,22 @@ def _written(score: Score, folder: Path) -> Scored:
         baselines,
         task.details(answers, rows),
         task.groups(rows),
+    )
+
+
+def _judged(score: Score, folder: Path) -> Scored:
+    answers = _written(score, folder)
+    said = judged.judged(score, folder, list(answers.rows))
+    rows = {
+        model: [{**new, **mine} for new, mine in zip(said[model], own, strict=True)]
+        for model, own in answers.rows.items()
+    }
+    return replace(
+        answers,
+        rows=rows,
+        metrics=(rubrics.MALFORMED, *answers.metrics),
+        partial=judged.metrics(score),
+        against=score.against or "",
     )
 
 

@@ -17,15 +17,19 @@ from finetune.recipe.types import Evaluate, Score
 from finetune.scoring import files
 from finetune.scoring.score import means, score
 from finetune.stages.harness import Harness
+from finetune.stages.judging import Judged
 from finetune.stages.measuring import Likely, Measurer, Written
 from finetune.stages.sources import announce, left_out
 from finetune.tasks import scored
+from finetune.tasks.judged import Judged as Task
 
 
 def check(stage: Evaluate, job: Job) -> None:
     """Read every task's rows and build the library's generation config."""
     for each in stage.tasks:
         measurer = _measurer(each, stage, job.seed)
+        if isinstance(measurer, Judged):
+            measurer.check()
         if measurer.examples is not None and measurer.data is not None:
             announce(measurer.examples, measurer.data, job)
     tokenizer, _ = load_tokenizer(job.model.base)
@@ -45,13 +49,14 @@ def run(stage: Evaluate, job: Job) -> Result:
             for measurer in measurers:
                 set_seed(job.seed)
                 measurer.measure(name, model, tokenizer)
+    if is_main():
+        for measurer in measurers:
+            measurer.write(job.out, list(job.models))
     notes = tuple(dict.fromkeys(note for measurer in measurers for note in measurer.notes))
     for note in notes:
         warn(f"{job.name}: {note}")
     if not is_main():
         return Result(warnings=notes)
-    for measurer in measurers:
-        measurer.write(job.out, list(job.models))
     files.write_settings(job.out, stage, job.seed)
     return Result(scores=means(score(job.out)), warnings=notes)
 
@@ -59,4 +64,6 @@ def run(stage: Evaluate, job: Job) -> Result:
 def _measurer(score: Score, stage: Evaluate, seed: int) -> Measurer:
     if scored.is_foreign(score):
         return Harness(score, stage, seed)
+    if score.task == Task.name:
+        return Judged(score, stage, seed)
     return Written(score, stage) if scored.is_written(score) else Likely(score, stage)

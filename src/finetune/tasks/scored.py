@@ -9,11 +9,13 @@ from pathlib import Path
 from finetune.data.examples import Examples
 from finetune.data.locate import locate
 from finetune.errors import DataError, FinetuneError
+from finetune.recipe.judging import resolved
 from finetune.recipe.types import Data, Score
-from finetune.tasks import TASKS, chosen_metrics
+from finetune.tasks import TASKS, chosen_metrics, rubrics
 from finetune.tasks.base import Metric, Row, Task
 from finetune.tasks.examples import task_rows
 from finetune.tasks.generic import DEFAULT, Generic
+from finetune.tasks.judged import Judged
 from finetune.tasks.likely import LikelyTask
 from finetune.tasks.loss import Loss
 from finetune.tasks.perplexity import Perplexity
@@ -28,8 +30,9 @@ STOPPED = Metric("stopped", "neither")  # of all answers that a model wrote
 
 def version(name: str) -> int | None:
     """The version of one of our tasks."""
-    if name == Generic.name:
-        return Generic.version
+    for own in (Generic, Judged):
+        if name == own.name:
+            return own.version
     task = TASKS.get(name) or LIKELY.get(name)
     return task.version if task else None
 
@@ -40,12 +43,17 @@ def metric_names(score: Score) -> tuple[str, ...] | None:
         return tuple(metric.name for metric in LIKELY[score.task].metrics)
     if not is_written(score) or any(chosen_metrics.files(name) for name in score.metrics):
         return None
-    return (*(metric.name for metric in written(score).metrics), STOPPED.name)
+    own = written(score)
+    if isinstance(own, Judged):
+        metrics = (*rubrics.metrics(own.rubric), rubrics.MALFORMED)
+    else:
+        metrics = own.metrics
+    return (*(metric.name for metric in metrics), STOPPED.name)
 
 
 def is_written(score: Score) -> bool:
     """Whether models answer prompts in this task."""
-    return score.task in TASKS or score.task == Generic.name
+    return score.task in TASKS or score.task in {Generic.name, Judged.name}
 
 
 def is_foreign(score: Score) -> bool:
@@ -57,6 +65,8 @@ def written(score: Score) -> Task:
     """The task of a score that `is_written`."""
     if score.task == TextToSql.name and score.suite:
         return TextToSql(score.suite)
+    if score.task == Judged.name and score.rubric:
+        return Judged(rubric=resolved(score.rubric))
     return TASKS.get(score.task) or Generic(score.metrics or DEFAULT)
 
 

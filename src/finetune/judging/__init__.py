@@ -1,0 +1,1 @@
+"""Who judges answers: a model on this machine or behind an endpoint, asked once for each text."""
