@@ -10,7 +10,8 @@ from chain_fakes import recipe
 
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.keys import digest, keys, plain
-from finetune.recipe.types import Base, Data, Dpo, Sft
+from finetune.recipe.judging import Judge, Rubric
+from finetune.recipe.types import Base, Data, Dpo, Score, Sft
 
 
 def keys_of(given, folder):
@@ -150,3 +151,41 @@ def test_a_damaged_cache_of_hashes_is_a_miss(tmp_path, damage):
     (tmp_path / "cache.json").write_text(damage)
     (tmp_path / "rows.jsonl").write_text("one")
     assert len(Fingerprints(tmp_path / "cache.json").of(tmp_path / "rows.jsonl")) == 64
+
+
+def judged(folder, judge, **more):
+    given = recipe(folder)
+    stage = given.stages[2]
+    score = Score(
+        task="judge", data=stage.tasks[0].data, judge=Judge(**judge), rubric=Rubric(name="stories")
+    )
+    return with_stage(given, 2, tasks=(replace(score, **more),))
+
+
+REMOTE = {"model": "m", "endpoint": "http://localhost:1/v1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({"timeout": 5.0}, False),
+        ({"concurrency": 9}, False),
+        ({"api_key_env": "A_KEY"}, False),
+        ({"model": "another"}, True),
+        ({"endpoint": "http://localhost:2/v1"}, True),
+        ({"max_tokens": 9}, True),
+    ],
+)
+def test_how_a_judge_is_reached_is_no_result(tmp_path, change, counts):
+    before, after = judged(tmp_path, REMOTE), judged(tmp_path, {**REMOTE, **change})
+    assert bool(changed_stages(tmp_path, before, after)) == counts
+
+
+def test_a_judge_on_this_machine_counts_by_its_content(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    one, two = (judged(tmp_path, {"model": str(tmp_path / name)}) for name in ("one", "two"))
+    assert changed_stages(tmp_path, one, two) == []
+    (tmp_path / "two" / "config.json").write_text('{"a": 1}')
+    assert changed_stages(tmp_path, one, two) == ["evaluate"]

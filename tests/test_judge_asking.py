@@ -162,3 +162,14 @@ def test_a_key_that_is_not_set_is_told_before_anything_is_asked(monkeypatch):
     monkeypatch.delenv("A_KEY", raising=False)
     with pytest.raises(FinetuneError, match="no A_KEY"):
         remote("http://localhost:1/v1", api_key_env="A_KEY")
+
+
+def test_replies_under_way_are_kept_when_the_endpoint_refuses_another(tmp_path):
+    def reply(number, body):
+        return 401 if body["messages"][0]["content"] == "two" else slow(0.2, "1")(number, body)
+
+    with endpoint(reply) as (address, _):
+        judge = remote(address, concurrency=2)
+        with pytest.raises(FinetuneError, match="status 401"):
+            asked(judge, tmp_path, ["one", "two", "three", "four"])
+        assert asked(judge, tmp_path, ["one"]).asked == 0

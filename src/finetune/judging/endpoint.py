@@ -58,8 +58,14 @@ class Endpoint:
             }
             try:
                 for done in as_completed(waiting):
-                    yield waiting[done], done.result()
+                    yield waiting.pop(done), done.result()
                     bar.update()
+            except FinetuneError:
+                # What is under way is paid for: it is kept, the rest is not asked.
+                for future, index in waiting.items():
+                    if not future.cancel() and future.exception() is None:
+                        yield index, future.result()
+                raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 

@@ -23,7 +23,8 @@ class Local:
 
     def __init__(self, judge: Judge, batch_size: int) -> None:
         self.judge, self.base, self.batch_size = judge, base_of(judge), batch_size
-        self.shortened = 0
+        self.shortened = 0  # questions that lost their middle to fit `room` tokens
+        self.room: int | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -39,13 +40,13 @@ class Local:
         model = open_base(self.base)
         try:
             context = context_length(model)
-            room = max(16, context - self.judge.max_tokens) if context else None
+            self.room = max(16, context - self.judge.max_tokens) if context else None
             for start in range(0, len(asked), AT_ONCE * self.batch_size):
                 part = asked[start : start + AT_ONCE * self.batch_size]
                 answers = generate(
                     model,
                     tokenizer,
-                    [self._prompt(tokenizer, messages, room) for messages in part],
+                    [self._prompt(tokenizer, messages) for messages in part],
                     settings={"max_new_tokens": self.judge.max_tokens},
                     batch_size=self.batch_size,
                     title=title,
@@ -57,7 +58,7 @@ class Local:
             gc.collect()
             free_memory()
 
-    def _prompt(self, tokenizer: Any, messages: Messages, room: int | None) -> list[int]:
-        fitted, short = shorten(tokenizer, list(messages), room, answer_follows=True)
+    def _prompt(self, tokenizer: Any, messages: Messages) -> list[int]:
+        fitted, short = shorten(tokenizer, list(messages), self.room, answer_follows=True)
         self.shortened += short
         return render(tokenizer, fitted, answer_follows=True)

@@ -67,7 +67,8 @@ def resolved(rubric: Rubric) -> Rubric:
     if rubric.name is None:
         return rubric
     own = {each.name: getattr(rubric, each.name) for each in fields(rubric)}
-    return replace(_shipped(rubric.name), **{key: value for key, value in own.items() if value})
+    written = {key: value for key, value in own.items() if value not in (None, (), {})}
+    return replace(_shipped(rubric.name), **written)
 
 
 @cache

@@ -43,11 +43,14 @@ class Judged(Written):
         )
 
     def check(self) -> None:
-        """Find out before the first stage whether a local judge is there.
+        """Find out before the first stage whether the rows and a local judge will do.
 
         Raises:
-            FinetuneError: its tokenizer cannot be read.
+            FinetuneError: prompts to go on with are no plain texts, or a tokenizer cannot be read.
         """
+        if self.rubric.continues:
+            for row in self.rows:
+                self._beginning(row)
         if not self.judge.endpoint:
             load_tokenizer(base_of(self.judge))
 
@@ -98,18 +101,23 @@ class Judged(Written):
             self.notes.append(f"{long} answers were shown to the judge cut to {rubrics.LONGEST} "
                               "characters")  # fmt: skip
         if isinstance(self.asked, Local):
-            self.notes += shortened_note(self.asked.shortened, len(replies), None)
+            asked = sum(map(len, replies))
+            self.notes += shortened_note(self.asked.shortened, asked, self.asked.room)
 
     def _prompt(self, tokenizer: Any, row: Row, room: int | None) -> tuple[list[int], bool]:
         if not self.rubric.continues:
             return super()._prompt(tokenizer, row, room)
-        text = self.task.prompt(row)
-        if not isinstance(text, str):
-            raise FinetuneError(
-                "a rubric with `continues` wants prompts that are plain texts, not messages",
-                where=f"{self.stage.name}: {self.score.name}",
-            )
         start = tokenizer.bos_token_id
         prefix = tokenizer.eos_token_id if start is None else start
-        ids = [prefix, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+        ids = [prefix, *tokenizer(self._beginning(row), add_special_tokens=False)["input_ids"]]
         return (ids, False) if room is None or len(ids) <= room else (ids[-room:], True)
+
+    def _beginning(self, row: Row) -> str:
+        text = self.task.prompt(row)
+        if isinstance(text, str):
+            return text
+        raise FinetuneError(
+            "a rubric with `continues` wants prompts that are plain texts, not messages",
+            where=f"{self.stage.name}: {self.score.name}",
+            remedy="Give rows with a text as `prompt`, or set `continues: false`.",
+        )
