@@ -6,8 +6,8 @@ FOLDER is in Spider's layout (`dev.jsonl`, `database/`). Every right query is ch
 in all ways that `sql_mutations` knows; mutants that do not run are left out. DISTINCT counts.
 
 A mutant is taken for equivalent when nothing tells it from the right query: not the database,
-not the copies, not 150 tables of the database's own rows with columns shuffled, cells redrawn
-around the constants of both queries and most rows left out, and not 100 other small fillings made
+not the copies, none of 150 databases of the own values with columns shuffled, cells redrawn
+around the constants of both queries and few rows, and none of 100 other small fillings made
 for this pair alone. This can only err in calling a wrong query equivalent that is very hard to
 tell; so the survivors can be listed with `--survivors FILE` and read.
 
@@ -40,6 +40,7 @@ from finetune.metrics.sql_parse import parse
 from finetune.metrics.sql_test_suite.fill import Flavour, fill, literal
 from finetune.metrics.sql_test_suite.patterns import patterns
 from finetune.metrics.sql_test_suite.suite import Suite, build
+from finetune.metrics.sql_test_suite.ties import equal_in_groups
 
 LIMITS = Limits(steps=5_000_000, seconds=3.0)
 SHUFFLED, SMALL = 150, 100
@@ -86,7 +87,7 @@ def main() -> None:
     sys.stdout.write(table(found, options.copies))
     sys.stdout.write(f"{time.perf_counter() - begun:.0f} s\n")
     if options.survivors:
-        left = [m for m in found.mutants if not m.by_suite]
+        left = [m for m in found.mutants if not m.by_one and not m.by_suite]
         kept = {"missed": left, "taken for equivalent": found.equivalent}
         text = json.dumps({k: [vars(m) for m in v] for k, v in kept.items()}, indent=1)
         options.survivors.write_text(text, encoding="utf-8")
@@ -129,18 +130,19 @@ def measure(worker: Worker, file: Path, golds: list[str], copies: int, found: Fo
 
 def table(found: Found, copies: int) -> str:
     """The rates by kind, and over all."""
-    lines = [
-        f"{'mutation':<34}{'mutants':>8}{'database':>10}{f'{copies} copies':>10}{'equivalent':>12}"
-    ]
+    heads = ("mutants", "database", f"{copies} copies", "together", "equivalent")
+    lines = [f"{'mutation':<34}" + "".join(f"{head:>12}" for head in heads)]
     same = Counter(mutant.kind for mutant in found.equivalent)
-    kinds = sorted({mutant.kind for mutant in found.mutants})
-    for kind in [*kinds, "all"]:
-        some = [m for m in found.mutants if kind in (m.kind, "all")]
-        one, suite = (
-            100 * sum(getattr(m, name) for m in some) / len(some) for name in ("by_one", "by_suite")
+    for kind in [*sorted({mutant.kind for mutant in found.mutants}), "all"]:
+        some = [mutant for mutant in found.mutants if kind in (mutant.kind, "all")]
+        caught = (
+            [mutant.by_one for mutant in some],
+            [mutant.by_suite for mutant in some],
+            [mutant.by_one or mutant.by_suite for mutant in some],
         )
-        count = sum(same.values()) if kind == "all" else same[kind]
-        lines.append(f"{kind:<34}{len(some):>8}{one:>9.1f}%{suite:>9.1f}%{count:>12}")
+        rates = "".join(f"{100 * sum(each) / len(some):>11.1f}%" for each in caught)
+        count = same.total() if kind == "all" else same[kind]
+        lines.append(f"{kind:<34}{len(some):>12}{rates}{count:>12}")
     lines.append(f"left out since they do not run: {found.failing}")
     for kind, count in found.rewritten.items():
         share = 100 * found.alarms[kind] / count
@@ -160,9 +162,11 @@ def _caught(worker: Worker, suite: Suite, pairs: set[tuple[str, str]]) -> set[tu
         left = sorted(pairs - caught)
         golds = {gold: worker.run(copy.database, gold, LIMITS) for gold in {g for g, _ in left}}
         for gold, query in left:
-            judging = copy.judging[gold]
-            outcome = worker.run(copy.database, query, LIMITS) if judging else None
-            if outcome and not _same(golds[gold], outcome, ordered=judging == "ordered"):
+            ends = copy.groups.get(gold)
+            if ends is None:
+                continue
+            outcome = worker.run(copy.database, query, LIMITS)
+            if outcome.status != "ok" or not equal_in_groups(golds[gold].rows, outcome.rows, ends):
                 caught.add((gold, query))
     return caught
 

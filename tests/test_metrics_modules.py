@@ -48,6 +48,23 @@ def test_sql_execution_takes_paths_of_databases(load, tmp_path):
     assert (scores["execution_accuracy"], scores["valid_sql"]) == (50, 50)
 
 
+def test_the_metrics_of_sql_combine(load, tmp_path):
+    import evaluate
+
+    path = tmp_path / "one.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 1), (2, 2)")
+    names = ("sql_execution", "sql_exact_set_match", "sql_test_suite")
+    scores = evaluate.combine([load(name) for name in names]).compute(
+        predictions=["SELECT a FROM t", "SELECT b FROM t"],
+        references=["SELECT a FROM t", "SELECT a FROM t"],
+        databases=[str(path)] * 2,
+    )
+    assert (scores["execution_accuracy"], scores["test_suite_accuracy"]) == (100, 50)
+    assert (scores["exact_set_match"], scores["exact_set_match_easy"]) == (50, 50)
+    assert scores["rows_easy"] == 2
+
+
 def test_rouge_and_extractiveness_combine(load):
     import evaluate
 

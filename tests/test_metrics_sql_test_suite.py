@@ -15,7 +15,7 @@ from finetune.metrics.sql_execution.sandbox import Limits, Schema
 from finetune.metrics.sql_execution.worker import Worker
 from finetune.metrics.sql_test_suite import scoring
 from finetune.metrics.sql_test_suite.suite import build, cached
-from finetune.metrics.sql_test_suite.ties import judging
+from finetune.metrics.sql_test_suite.ties import equal_in_groups, groups
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import sql_mutants
@@ -159,20 +159,29 @@ TIED = Schema("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (1, 'y'), (
 
 
 @pytest.mark.parametrize(
-    ("gold", "how"),
+    ("gold", "ends"),
     [
-        ("SELECT b FROM t ORDER BY a DESC LIMIT 1", "ordered"),
-        ("SELECT b FROM t ORDER BY a LIMIT 1", ""),  # x or y, as SQLite likes
-        ("SELECT b FROM t ORDER BY a", "bag"),  # both, in either order
-        ("SELECT b FROM t LIMIT 1", ""),
-        ("SELECT b FROM t WHERE a = (SELECT a FROM t ORDER BY a LIMIT 1)", "bag"),
-        ("SELECT a FROM t ORDER BY a", "ordered"),
-        ("SELECT b FROM t", "bag"),
+        ("SELECT b FROM t ORDER BY a DESC LIMIT 1", (1,)),
+        ("SELECT b FROM t ORDER BY a LIMIT 1", None),  # x or y, as SQLite likes
+        ("SELECT b FROM t ORDER BY a", (2, 3)),  # x and y in either order, then z
+        ("SELECT b FROM t ORDER BY a DESC", (1, 3)),
+        ("SELECT b FROM t LIMIT 1", None),
+        ("SELECT b FROM t WHERE a = (SELECT a FROM t ORDER BY a LIMIT 1)", (2,)),
+        ("SELECT a FROM t ORDER BY a", (1, 2, 3)),  # the same whichever of them comes first
+        ("SELECT b FROM t", (3,)),
     ],
 )
-def test_what_ties_leave_open_is_not_held_against_anyone(gold, how, worker):
+def test_what_ties_leave_open_is_not_held_against_anyone(gold, ends, worker):
     rows = worker.run(TIED, gold, Limits()).rows
-    assert judging(worker, TIED, gold, rows, Limits()) == how
+    assert groups(worker, TIED, gold, rows, Limits()) == ends
+
+
+def test_rows_may_change_places_within_a_tie_and_nowhere_else():
+    gold = [("x", 1), ("y", 1), ("z", 2)]
+    assert equal_in_groups(gold, [(1, "y"), (1, "x"), (2, "z")], (2, 3))
+    assert not equal_in_groups(gold, [("x", 1), ("z", 2), ("y", 1)], (2, 3))
+    assert not equal_in_groups(gold, gold[:2], (2, 3))
+    assert equal_in_groups([], [], ())
 
 
 def test_copies_are_kept_in_the_cache_and_a_torn_file_is_made_anew(

@@ -10,9 +10,10 @@ import pytest
 from jsonl import jsonl
 
 from finetune.errors import DataError
-from finetune.recipe.types import Data
+from finetune.recipe.types import Data, Score, SqlSuite
 from finetune.tasks import TASKS
 from finetune.tasks.schema import schema_text
+from finetune.tasks.scored import written
 
 TASK = TASKS["text_to_sql"]
 ROW = {"db_id": "pets", "question": "How many pets?", "query": "SELECT count(*) FROM pet;"}
@@ -155,3 +156,48 @@ def test_an_answer_is_the_query_in_the_layout_of_sql_create_context(tmp_path):
     given = {"question": "q", "answer": "SELECT a FROM t", "context": "CREATE TABLE t (a)"}
     (row,) = TASK.prepare([given], Data(task="text_to_sql", path=str(tmp_path / "rows.jsonl")))
     assert TASK.answer(row) == "SELECT a FROM t"
+
+
+CONTEXT = {
+    "question": "Which heads are older than 56?",
+    "answer": "SELECT COUNT(*) FROM head WHERE age > 56",
+    "context": "CREATE TABLE head (age INTEGER)",
+}
+
+
+def test_rows_with_a_schema_alone_are_run_on_a_filled_copy_of_it():
+    rows = TASK.prepare([CONTEXT] * 3, Data(task="text_to_sql", split="test"))
+    wrong = "SELECT COUNT(*) FROM head WHERE age >= 56"
+    right, off, other = TASK.score_rows(
+        ["SELECT count(age) FROM head WHERE NOT age <= 56", wrong, "SELECT age FROM head"], rows
+    )
+    assert right["execution_accuracy"] == right["test_suite_accuracy"] == 100
+    assert off["test_suite_accuracy"] == other["execution_accuracy"] == 0
+    assert right["gold_empty"] == off["both_empty"] == 0
+
+
+def test_without_copies_a_schema_alone_is_an_empty_database():
+    task = written(Score(task="text_to_sql", suite=SqlSuite(copies=0)))
+    rows = task.prepare([CONTEXT], Data(task="text_to_sql", split="test"))
+    (scores,) = task.score_rows(["SELECT COUNT(*) FROM head"], rows)
+    assert scores["execution_accuracy"] == scores["test_suite_accuracy"] == 100
+
+
+def test_right_by_chance_is_told_from_right(data):
+    (row,) = TASK.prepare([ROW], data)
+    (shown,) = TASK.details({"one": ["SELECT 1"], "all": ["SELECT count(a) FROM pet"]}, [row])
+    verdicts = {name: each["verdict"] for name, each in shown["models"].items()}
+    assert verdicts == {"one": "right by chance", "all": "right"}
+
+
+def test_rows_are_told_apart_by_how_hard_they_are(data):
+    rows = TASK.prepare([ROW, {**ROW, "query": "SELECT a, b FROM pet"}], data)
+    assert TASK.groups(rows) == {"hardness": ["easy", "medium"]}
+
+
+def test_distinct_counts_where_the_recipe_keeps_it(data):
+    keeping = written(Score(task="text_to_sql", suite=SqlSuite(copies=2, keep_distinct=True)))
+    (row,) = TASK.prepare([{**ROW, "query": "SELECT DISTINCT a FROM pet"}], data)
+    every = ["SELECT a FROM pet"]
+    assert TASK.score(every, [row])["test_suite_accuracy"] == 100
+    assert keeping.score(every, [row])["test_suite_accuracy"] == 0

@@ -84,5 +84,5 @@ def hardnesses(golds: Sequence[str], databases: Sequence[Database]) -> list[str]
 def _with_rows(database: Database, suite: Suite, gold: str) -> Database:
     if not isinstance(database, Schema) or not suite:
         return database
-    telling = (copy for copy in suite if copy.judging[gold] and gold not in copy.empty)
+    telling = (copy for copy in suite if gold in copy.groups and gold not in copy.empty)
     return next(telling, suite[0]).database

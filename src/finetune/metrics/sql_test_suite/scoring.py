@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetune.metrics.sql_execution.compare import equal_results
 from finetune.metrics.sql_execution.describe import Description
 from finetune.metrics.sql_execution.sandbox import Limits
 from finetune.metrics.sql_execution.text import reference_form
 from finetune.metrics.sql_execution.worker import Worker
 from finetune.metrics.sql_test_suite.suite import Copy, Suite, cached
+from finetune.metrics.sql_test_suite.ties import equal_in_groups
 
 _DEFAULT = Limits()
 # Copies are small: what a right query needs there is far less, and a wrong one ends sooner.
@@ -67,12 +67,11 @@ def score_rows(
 
 def _same(worker: Worker, copy: Copy, predicted: str, gold: str) -> bool:
     """Whether both return the same rows on this copy, as far as it can tell."""
-    judging = copy.judging.get(gold, "")
-    if predicted == gold or not judging:
+    ends = copy.groups.get(gold)
+    if predicted == gold or ends is None:
         return True
     wanted = worker.run(copy.database, gold, COPY_LIMITS)
     outcome = worker.run(copy.database, predicted, COPY_LIMITS)
     if wanted.status != "ok":
         return True
-    ordered = judging == "ordered"
-    return outcome.status == "ok" and equal_results(wanted.rows, outcome.rows, ordered=ordered)
+    return outcome.status == "ok" and equal_in_groups(wanted.rows, outcome.rows, ends)

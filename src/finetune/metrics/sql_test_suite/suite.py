@@ -23,7 +23,7 @@ from finetune.metrics.sql_execution.sandbox import Limits, Schema
 from finetune.metrics.sql_execution.worker import Worker
 from finetune.metrics.sql_test_suite.fill import FLAVOURS, fill
 from finetune.metrics.sql_test_suite.patterns import Pattern, patterns
-from finetune.metrics.sql_test_suite.ties import Judging, judging
+from finetune.metrics.sql_test_suite.ties import Groups, groups
 
 _VERSION = 1  # raised when the same arguments would give other copies
 _ATTEMPTS = 3  # fillings of which a copy is the best
@@ -32,10 +32,13 @@ _ENOUGH = 0.95  # share of right queries that return rows: no further filling is
 
 @dataclass(frozen=True)
 class Copy:
-    """A filled database; how it judges each right query, and whether that returns rows here."""
+    """A filled database; what it says of each right query, and which return no rows here.
+
+    `groups` are those of `ties.groups`; a right query without cannot be told from others here.
+    """
 
     database: Schema
-    judging: Mapping[str, Judging]
+    groups: Mapping[str, Groups]
     empty: frozenset[str]
 
 
@@ -83,7 +86,7 @@ def _best(
     best: tuple[int, Copy] | None = None
     for database in candidates:
         copy = _judged(worker, database, golds, limits)
-        useful = sum(bool(copy.judging[gold]) and gold not in copy.empty for gold in golds)
+        useful = sum(gold in copy.groups and gold not in copy.empty for gold in golds)
         if best is None or useful > best[0]:
             best = useful, copy
         if useful >= _ENOUGH * len(golds):
@@ -93,15 +96,17 @@ def _best(
 
 
 def _judged(worker: Worker, database: Schema, golds: Sequence[str], limits: Limits) -> Copy:
-    judgings: dict[str, Judging] = {}
+    found: dict[str, Groups] = {}
     empty: set[str] = set()
     for gold in golds:
         outcome = worker.run(database, gold, limits)
-        ok = outcome.status == "ok"
-        judgings[gold] = judging(worker, database, gold, outcome.rows, limits) if ok else ""
+        if outcome.status == "ok":
+            ends = groups(worker, database, gold, outcome.rows, limits)
+            if ends is not None:
+                found[gold] = ends
         if not any(cell is not None for row in outcome.rows for cell in row):
             empty.add(gold)
-    return Copy(database, judgings, frozenset(empty))
+    return Copy(database, found, frozenset(empty))
 
 
 def _folder() -> Path:
@@ -112,7 +117,11 @@ def _folder() -> Path:
 def _read(file: Path) -> Suite:
     with gzip.open(file, "rt", encoding="utf-8", errors="surrogatepass") as stream:
         return tuple(
-            Copy(Schema(each["sql"]), each["judging"], frozenset(each["empty"]))
+            Copy(
+                Schema(each["sql"]),
+                {gold: tuple(ends) for gold, ends in each["groups"].items()},
+                frozenset(each["empty"]),
+            )
             for each in json.load(stream)
         )
 
@@ -122,7 +131,7 @@ def _write(file: Path, suite: Suite) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps(
         [
-            {"sql": copy.database.sql, "judging": copy.judging, "empty": sorted(copy.empty)}
+            {"sql": copy.database.sql, "groups": copy.groups, "empty": sorted(copy.empty)}
             for copy in suite
         ]
     )

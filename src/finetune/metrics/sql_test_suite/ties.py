@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 
 from sqlglot import exp
 
@@ -12,28 +14,55 @@ from finetune.metrics.sql_execution.text import is_ordered
 from finetune.metrics.sql_execution.worker import Worker
 from finetune.metrics.sql_parse import ParseError, parse
 
-Judging = Literal["ordered", "bag", ""]
+Groups = tuple[int, ...]  # where each group of rows that may change places ends
 
 
-def judging(
+def groups(
     worker: Worker, database: Database, gold: str, rows: tuple[Row, ...], limits: Limits
-) -> Judging:
-    """How a database can tell this query, which returns `rows`, from others.
+) -> Groups | None:
+    """The groups in which the rows of a right query, which returns `rows`, may change places.
 
-    In its rows' order, as a bag where ties leave the order open, or not at all ("") where ties
-    decide which rows there are, as in a LIMIT among equals.
+    All rows are one group where it asks for no order, and each is its own where nothing ties.
+    None where ties decide which rows there are, as in a LIMIT among equals: such a database
+    cannot tell this query from others.
     """
-    ordered = is_ordered(gold)
-    results = [
-        outcome.rows
-        for query in _settled(gold)
-        if (outcome := worker.run(database, query, limits)).status == "ok"
+    outcomes = [worker.run(database, query, limits) for query in _settled(gold)]
+    settled = [outcome.rows for outcome in outcomes if outcome.status == "ok"]
+    if not all(equal_results(rows, each, ordered=False) for each in settled):
+        return None
+    if not is_ordered(gold):
+        return (len(rows),)
+    if len(settled) < 2:
+        return tuple(range(1, len(rows) + 1))
+    return _ends(*settled)
+
+
+def equal_in_groups(gold: Sequence[Row], predicted: Sequence[Row], ends: Groups) -> bool:
+    """Whether both hold the same rows in each group, up to the order of columns."""
+    return len(gold) == len(predicted) and equal_results(
+        _numbered(gold, ends), _numbered(predicted, ends), ordered=False
+    )
+
+
+def _numbered(rows: Sequence[Row], ends: Groups) -> list[Row]:
+    """The rows with the number of their group as one more column, unlike any value in them."""
+    return [
+        (*row, f"\0group {number}")
+        for number, (start, end) in enumerate(pairwise((0, *ends)))
+        for row in rows[start:end]
     ]
-    if ordered and all(equal_results(rows, each, ordered=True) for each in results):
-        return "ordered"
-    if all(equal_results(rows, each, ordered=False) for each in results):
-        return "bag"
-    return ""
+
+
+def _ends(one: Sequence[Row], other: Sequence[Row]) -> Groups:
+    """Rows up to an end of a group are the same, whichever way its ties are settled."""
+    ends = []
+    gap: Counter[Row] = Counter()
+    for number, (row, its) in enumerate(zip(one, other, strict=True), start=1):
+        gap[row] += 1
+        gap[its] -= 1
+        if not any(gap.values()):
+            ends.append(number)
+    return tuple(ends)
 
 
 def _settled(query: str) -> list[str]:
