@@ -184,10 +184,11 @@ def test_schema_text_reaches_nothing_outside_its_memory(attack, tmp_path):
 
 
 def test_every_right_query_of_spider_scores_100_and_its_mutants_less(realdata):
-    rows = jsonl(realdata / "spider" / "dev.jsonl")[::5]
+    rows = jsonl(realdata / "spider" / "dev.jsonl")
     gold = [row["query"] for row in rows]
     files = [realdata / "spider" / "database" / f"{row['db_id']}.sqlite" for row in rows]
-    assert mean(score_rows(gold, gold, files))["execution_accuracy"] == 100
+    assert len(rows) == 546
+    assert {each["execution_accuracy"] for each in score_rows(gold, gold, files)} == {100}
     counted = [(q, f) for q, f in zip(gold, files, strict=True) if "count(*)" in q.lower()]
     queries, places = zip(*counted, strict=True)
     mutants = [q.replace("count(*)", "sum(2)").replace("COUNT(*)", "sum(2)") for q in queries]
