@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from finetune.errors import FinetuneError
 from finetune.job import ModelRef
 from finetune.models.distributed import shard, size
 from finetune.models.hardware import device, dtype
+from finetune.models.identity import check_identity
 from finetune.models.stack import put_adapters
 from finetune.models.tokenizers import source
 from finetune.models.tokens import make_room
@@ -26,15 +26,17 @@ def open_base(base: Base) -> Any:
     """
     quantization = quantization_config(base)
     whole = quantization or own_quantization(read_config(base))  # on its device from the start
+    # Given as None it would take a checkpoint's own away.
+    given = {"quantization_config": quantization} if quantization else {}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source(base),
             revision=base.revision,
             dtype=dtype(base.dtype),
-            quantization_config=quantization,
             device_map={"": device()} if whole else None,
             trust_remote_code=False,
             use_safetensors=True,
+            **given,
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise FinetuneError(
@@ -113,16 +115,6 @@ def own_quantization(config: Any) -> dict[str, Any]:
     return dict(found if isinstance(found, dict) else found.to_dict())
 
 
-def weights_folder(base: Base) -> Path:
-    """Where the base's files lie on this machine."""
-    folder = Path(source(base))
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source(base), revision=base.revision))
-
-
 def empty_model(base: Base) -> Any:
     """The base's architecture without weights, on torch's `meta` device: it takes no memory."""
     with torch.device("meta"):
@@ -149,8 +141,14 @@ def new_base(base: Base, vocab_size: int, seed: int) -> Any:
 
 
 def open_model(ref: ModelRef, *, trainable: bool = False) -> Any:
-    """The base with the reference's adapters on it; of these only the uppermost can train."""
-    return put_adapters(open_base(ref.base), ref.adapters, trainable=trainable)
+    """The base with the reference's adapters on it; of these only the uppermost can train.
+
+    Raises:
+        FinetuneError: the base cannot be opened, or the adapters were trained on another one.
+    """
+    base = open_base(ref.base)
+    check_identity(ref)
+    return put_adapters(base, ref.adapters, trainable=trainable)
 
 
 def quantization_config(base: Base) -> BitsAndBytesConfig | None:

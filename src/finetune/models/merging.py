@@ -18,6 +18,7 @@ from finetune.errors import FinetuneError
 from finetune.job import ModelRef
 from finetune.models.adapters import is_quantized
 from finetune.models.hardware import dtype
+from finetune.models.identity import check_identity
 from finetune.models.load import empty_model, open_base, read_config
 from finetune.models.shards import LIMIT, Shards, ShardWriter, tensor_names
 from finetune.models.stack import put_adapters
@@ -51,6 +52,7 @@ def merge(ref: ModelRef, onto: str, folder: Path, limit: int = LIMIT) -> str:
     configs = [PeftConfig.from_pretrained(str(folder)) for folder in ref.adapters]
     for config, adapter in zip(configs, ref.adapters, strict=True):
         _check_mergeable(config, adapter)
+    check_identity(ref)
     empty = empty_model(ref.base)
     shards = Shards.of_base(ref.base)
     tied = dict(getattr(empty, "all_tied_weights_keys", None) or {})

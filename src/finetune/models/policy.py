@@ -20,6 +20,7 @@ from transformers import set_seed
 
 from finetune.console import say
 from finetune.data.encoded import RowReader
+from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef
 from finetune.models.adapters import is_adapted
 from finetune.models.configs import adapter_config, place
@@ -33,18 +34,18 @@ from finetune.models.experts import (
     split,
     write_choice,
 )
+from finetune.models.identity import check_identity, write_identity
 from finetune.models.load import (
     free_memory,
     open_base,
     open_model,
     parameter_count,
-    weights_folder,
 )
 from finetune.models.merging import merge
 from finetune.models.save import save_adapter, save_model, written_base
 from finetune.models.stack import TOP, keep_at_work, lower, put_on
 from finetune.models.starts import fresh_adapter, rewrites, start_of, take_out
-from finetune.models.tokenizers import load_tokenizer
+from finetune.models.tokenizers import load_tokenizer, weights_folder
 from finetune.models.tokens import learn_tokens, show_bias
 from finetune.ranks import is_main
 from finetune.recipe.tuning import CONTINUE, MERGE, NEW, Esft, Tuned
@@ -85,6 +86,12 @@ def _open(stage: Tuned, job: Job, rows: RowReader) -> Policy:
             say(f"  {job.name}: goes on training the adapter before it")
         with loaded_in_shards():
             model = open_model(ref, trainable=True)
+        if not has_adapter and getattr(model, "hf_quantizer", None) is not None:
+            raise FinetuneError(
+                "this checkpoint is quantised, so its weights cannot be trained",
+                where=job.name,
+                remedy="Give the stage `lora: {}`, or take the unquantised model as base.",
+            )
         if isinstance(stage, Sft) and stage.esft is not None:
             return _of_experts(model, stage.esft, job, rows)
         return Policy(model, ref.base, ref.adapters[:-1])
@@ -117,6 +124,8 @@ def save_policy(policy: Policy, trainer: Any, tokenizer: Any, job: Job) -> Model
         return save_model(trainer, tokenizer, job)
     folder = job.out / "adapter"
     save_adapter(trainer.model, tokenizer, folder, policy.start)
+    if is_main():
+        write_identity(policy.base, folder)
     return ModelRef(base=policy.base, adapters=(*policy.below, folder))
 
 
@@ -144,7 +153,9 @@ def _stacked(ref: ModelRef, config: PeftConfig, seed: int) -> Policy:
     """A fresh adapter above frozen ones."""
     names = {folder: lower(position) for position, folder in enumerate(ref.adapters)}
     with loaded_in_shards():
-        model = put_on(open_base(ref.base), names)
+        model = open_base(ref.base)
+        check_identity(ref)
+        model = put_on(model, names)
     set_seed(seed)
     place(model, config)
     keep_at_work(model, list(names.values()))

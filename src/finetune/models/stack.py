@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from finetune.errors import FinetuneError
 from finetune.models.distributed import one_format
 
 TOP = "default"  # the adapter that trains, under the name PEFT and TRL look for
@@ -34,12 +35,26 @@ def put_adapters(model: Any, adapters: Sequence[Path], *, trainable: bool = Fals
 
 def put_on(model: Any, names: Mapping[Path, str], *, trainable: bool = False) -> Any:
     """The model with saved adapters on it under these names, the first one at work."""
-    (first, name), *others = names.items()
     how: dict[str, Any] = {"is_trainable": trainable, "autocast_adapter_dtype": not one_format()}
-    model = PeftModel.from_pretrained(model, str(first), adapter_name=name, **how)
-    for folder, name in others:
-        model.load_adapter(str(folder), adapter_name=name, **how)
+    for folder, name in names.items():
+        try:
+            if isinstance(model, PeftModel):
+                model.load_adapter(str(folder), adapter_name=name, **how)
+            else:
+                model = PeftModel.from_pretrained(model, str(folder), adapter_name=name, **how)
+        except (ValueError, RuntimeError) as error:
+            raise FinetuneError(
+                f"this adapter does not fit the base: {_told(error)}",
+                where=str(folder),
+                remedy="Give the base that it was trained on.",
+            ) from error
     return model if trainable else model.eval()
+
+
+def _told(error: Exception) -> str:
+    """The line that says most: of weights that do not fit, the first of them."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if "size mismatch" in line), lines[0])
 
 
 def at_work(adapters: Sequence[Path]) -> tuple[Path, ...]:

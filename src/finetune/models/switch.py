@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from finetune.job import ModelRef
+from finetune.models.identity import check_identity
 from finetune.models.load import free_memory, open_base
 from finetune.models.stack import at_work, method_of, put_on
 from finetune.recipe.types import Base
@@ -39,6 +40,8 @@ def opened(base: Base, refs: Mapping[str, ModelRef]) -> Iterator[tuple[str, Any]
     folders = dict.fromkeys(folder for ref in refs.values() for folder in ref.adapters)
     names = {folder: f"adapter{number}" for number, folder in enumerate(folders)}
     if names:
+        for ref in refs.values():
+            check_identity(ref)
         model = put_on(model, names)
     for name, ref in refs.items():
         if ref.adapters:

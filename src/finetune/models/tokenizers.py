@@ -51,6 +51,16 @@ def source(base: Base) -> str:
     return str(base_folder(name) or Path(name).expanduser() if _is_local(name) else name)
 
 
+def weights_folder(base: Base) -> Path:
+    """Where the base's files lie on this machine, once it has been opened."""
+    from transformers.utils import cached_file
+
+    folder = Path(source(base))
+    if folder.is_dir():
+        return folder
+    return Path(str(cached_file(source(base), "config.json", revision=base.revision))).parent
+
+
 def _is_local(name: str) -> bool:
     return base_folder(name) is not None or Path(name).expanduser().exists()
 

@@ -1,0 +1,69 @@
+"""Which base an adapter was trained on: written beside it, compared when it is put on one again.
+
+Two bases of one shape take each other's adapters without a word, and answer nonsense.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import FinetuneError
+from finetune.job import ModelRef
+from finetune.models.tokenizers import weights_folder
+from finetune.recipe.types import Base
+
+NAME = "base.json"
+EDGE = 1 << 16  # bytes looked at from either end of a file: the header's names and shapes, weights
+
+
+def write_identity(base: Base, adapter: Path) -> None:
+    """Leave beside a saved adapter what its base was."""
+    (adapter / NAME).write_text(json.dumps(identity(base), indent=1), encoding="utf-8")
+
+
+def identity(base: Base) -> dict[str, Any]:
+    """Name, commit (of a hub id) and a digest of the weights' files, in no time for any size."""
+    folder = weights_folder(base)
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(EDGE))
+            stream.seek(max(0, file.stat().st_size - EDGE))
+            digest.update(stream.read(EDGE))
+    commit = folder.name if folder.parent.name == "snapshots" else None
+    return {"model": base.model, "commit": commit, "weights": digest.hexdigest()}
+
+
+def check_identity(ref: ModelRef) -> None:
+    """Refuse a base that is not the one an adapter on it was trained on, where that is known.
+
+    Raises:
+        FinetuneError: it is another one, or another revision.
+    """
+    has: dict[str, Any] = {}
+    for adapter in ref.adapters:
+        if not (adapter / NAME).is_file():
+            continue  # made elsewhere: only its shapes can tell
+        wanted = json.loads((adapter / NAME).read_text("utf-8"))
+        has = has or identity(ref.base)
+        if has["weights"] != wanted["weights"]:
+            raise _other_base(adapter, wanted, has)
+
+
+def _other_base(adapter: Path, wanted: dict[str, Any], has: dict[str, Any]) -> FinetuneError:
+    if wanted["commit"] and has["commit"] and wanted["model"] == has["model"]:
+        return FinetuneError(
+            f"{wanted['model']} has moved: the adapter was trained on revision "
+            f"{wanted['commit']}, and the base is at {has['commit']} now",
+            where=str(adapter),
+            remedy=f"Set base.revision: {wanted['commit']}, or train again.",
+        )
+    return FinetuneError(
+        f"this adapter was trained on other weights than those of {has['model']}",
+        where=str(adapter),
+        remedy=f"Give the base it was trained on: {wanted['model']}.",
+    )
