@@ -157,6 +157,11 @@ def evaluated(own: Path, rate: float) -> None:
             "dpo": {**gold, "verdict": "wrong"},
         }
         details.append({"row": row, "details": {"gold": gold, "models": models}})
+    replies = [
+        {"row": row, "replies": {"dpo": [["?", f"judged: {HOSTILE[row % len(HOSTILE)]}"]]}}
+        for row in range(ROWS)
+    ]
+    write_lines(own / "replies-samsum.jsonl", replies)
     write_lines(own / "predictions-samsum.jsonl", predictions)
     write_lines(own / "scores-samsum.jsonl", scores)
     write_lines(own / "details-samsum.jsonl", details)

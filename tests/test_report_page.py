@@ -106,6 +106,11 @@ def test_hostile_text_stays_text(shown):
     assert shown.tags.count("h1") == shown.tags.count("style") == 1
 
 
+def test_what_a_judge_said_last_stands_beside_the_answer_as_text(shown):
+    for text in HOSTILE[:4]:
+        assert f"judged: {text}" in shown.text
+
+
 def test_the_page_names_nothing_outside_itself(shown):
     assert all(link.startswith("#") or link == "data:," for link in shown.links)
     assert "@import" not in shown.style

@@ -39,6 +39,7 @@ class Answer:
     lost: int = 0  # characters not shown
     scores: dict[str, float] = field(default_factory=dict)
     query: Query | None = None
+    judged: list[str] = field(default_factory=list)  # what a judge said of it
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def examples(record: Record, table: Table, reader: Reader, seed: int) -> Example
         return None
     scores = _by_row(reader.lines(record.folder / f"scores-{table.name}.jsonl"), "scores")
     details = _by_row(reader.lines(record.folder / f"details-{table.name}.jsonl"), "details")
+    replies = _by_row(reader.lines(record.folder / f"replies-{table.name}.jsonl"), "replies")
     models = list(lines[0].get("predictions", {}))
     against = str(table.against if table.against in models else models[0])
     others = [name for name in models if name != against and name not in table.baselines]
@@ -103,7 +105,14 @@ def examples(record: Record, table: Table, reader: Reader, seed: int) -> Example
     groups = choose([int(line["row"]) for line in lines], gains, seed)
     by_row = {int(line["row"]): line for line in lines}
     chosen = [
-        _example(by_row[row], group, scores.get(row, {}), details.get(row, {}), table.baselines)
+        _example(
+            by_row[row],
+            group,
+            scores=scores.get(row, {}),
+            details=details.get(row, {}),
+            replies=replies.get(row, {}),
+            leave_out=table.baselines,
+        )
         for row, group in groups.items()
     ]
     return Examples(table, len(lines), chosen, metric if gains else None, model, against, seed)
@@ -137,8 +146,10 @@ def _by_row(lines: list[dict[str, Any]], name: str) -> dict[int, Any]:
 def _example(
     line: Mapping[str, Any],
     group: Group,
+    *,
     scores: Mapping[str, Any],
     details: Mapping[str, Any],
+    replies: Mapping[str, Any],
     leave_out: Sequence[str],
 ) -> Example:
     references = [str(each) for each in line.get("references", [])]
@@ -156,6 +167,7 @@ def _example(
             lost=max(0, len(text) - LONGEST),
             scores=scores.get(models[0], {}),
             query=_query(queries.get(models[0])),
+            judged=[str(given[-1])[:LONGEST] for given in replies.get(models[-1], []) if given],
         )
         for text, models in by_text.items()
     ]
