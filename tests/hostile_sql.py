@@ -262,4 +262,5 @@ def _odd() -> list[str]:
         ),
         *("SELECT * FROM json_tree(printf('%.99999c', '['))", "SELECT \u200b1", "SELECT 'a' 'b'"),
     ]
+    texts += [f"SELECT {mark * 49_000}" for mark in ("[", "'", '"', "`", "/*", "[]", "is ", "> ")]
     return texts + [f"SELECT '{'x' * n}'" for n in (10**4, 10**5, 10**6, 10**7)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import sqlite3
 
+# What is not closed ends with the text; looking for its end from every place would take n^2.
 _QUOTED = r"""
-    (?P<quoted>'(?:[^']|'')*' | "(?:[^"]|"")*" | `[^`]*` | \[[^\]]*\])
+    (?P<quoted>
+        '(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)
+    )
   | (?P<comment>--[^\n]* | /\*.*?(?:\*/|\Z))
 """
 _TOKEN = re.compile(
