@@ -66,9 +66,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_without_doubles)
 
 def _is_document(file: Path) -> bool:
     """Whether the rows spread over lines: the first line is the beginning of something longer."""
-    first = next((line for _, line in numbered(file) if not line.isspace()), b"{}").strip()
+    lines = (line.strip() for _, line in numbered(file) if not line.isspace())
+    first, second = next(lines, b"{}"), next(lines, None)
     if ".json" in file.suffixes:
-        return first.startswith(b"[") or (_is_broken(first) and not _has_rows(file))
+        alone = second is None  # one row, or one object that holds them all
+        return first.startswith(b"[") or alone or (_is_broken(first) and not _has_rows(file))
     # In JSON lines this is an array only if the line says so; else it is one broken row of many.
     return first.startswith(b"[") and (first.endswith((b"[", b",", b"{")) or _is_list(first))
 
@@ -131,7 +133,7 @@ def _values(text: str, file: Path) -> Iterator[tuple[int, Any]]:
             raise _fault(file, line, str(error)) from error
         yield from _unwrapped(value, line)
     if listed:
-        raise _fault(file, line, "the array is not closed")
+        raise _fault(file, text.count("\n") + 1, "the array is not closed")
 
 
 def _unwrapped(value: Any, line: int) -> Iterable[tuple[int, Any]]:

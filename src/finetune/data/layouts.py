@@ -130,6 +130,15 @@ def _prompt(row: Row, column: str) -> Prompt:
     return Prompt([*system(row), *prompt(row, column)], tools(row))
 
 
+def _waiting(row: Row) -> Prompt:
+    turns = messages(row.get("messages"), "messages")
+    while turns and turns[-1]["role"] == "assistant":
+        turns.pop()
+    if not turns:
+        raise BadRow("has no prompt before its last answer")
+    return Prompt([*system(row), *turns], tools(row))
+
+
 def _question_layouts() -> list[Layout]:
     return [
         Layout(
@@ -196,6 +205,6 @@ LAYOUTS: tuple[Layout, ...] = (
              partial(_unpaired, reply=reply), SYSTEM) for reply in REPLIES),
     *(Layout("prompts", "prompts", Prompt, {column: ANSWERS}, partial(_prompt, column=column),
              (*SYSTEM, "tools")) for column in QUESTIONS),
-    Layout("prompts", "prompts", Prompt, {"messages": ("messages",)},
-           partial(_prompt, column="messages"), (*SYSTEM, "tools")),
+    Layout("prompts", "prompts, up to the last answer", Prompt, {"messages": ("messages",)},
+           _waiting, (*SYSTEM, "tools")),
 )  # fmt: skip

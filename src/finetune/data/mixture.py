@@ -63,15 +63,16 @@ def counted(sizes: Sequence[int], parts: Sequence[Part], total: int | None) -> l
         return capped if total is None else apportioned([float(each) for each in capped], total)
     weights = [float(part.weight or 0) for part in parts]
     if total is None:
-        shares = [weight / sum(weights) for weight in weights]
-        # A hair's breadth up: 0.7 of 10 rows is 7, whatever binary fractions make of it.
-        total = min(
-            math.floor(size / share + 1e-9) for size, share in zip(capped, shares, strict=True)
-        )
-        return [
-            min(each, most) for each, most in zip(apportioned(weights, total), capped, strict=True)
-        ]
+        return _without_repeats(weights, capped)
     return _within(weights, [part.cap for part in parts], total)
+
+
+def _without_repeats(weights: Sequence[float], sizes: Sequence[int]) -> list[int]:
+    """Counts of the largest total at which no share is more than its source has."""
+    whole = sum(weights)
+    # A hair's breadth up: 0.7 of 10 rows is 7, whatever binary fractions make of it.
+    totals = (size * whole / weight + 1e-9 for size, weight in zip(sizes, weights, strict=True))
+    return apportioned(weights, math.floor(min(totals)))
 
 
 def apportioned(weights: Sequence[float], total: int) -> list[int]:

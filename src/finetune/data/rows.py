@@ -137,5 +137,6 @@ def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
     if not columns:
         return row
     taken = set(columns.values())
-    kept = {name: value for name, value in row.items() if name not in taken}
+    # Ours goes as well: where theirs is absent, another column of our name is not what is meant.
+    kept = {name: value for name, value in row.items() if name not in taken and name not in columns}
     return {**kept, **{ours: row[theirs] for ours, theirs in columns.items() if theirs in row}}
