@@ -77,17 +77,27 @@ class Chat:
     def lookalikes(self, message: Message) -> list[tuple[int, int]]:
         """Where in a message's text stands what the tokenizer takes for a special token."""
         content = message.get("content")
-        if not isinstance(content, str):
+        if not isinstance(content, str) or not any(each in content for each in self._openings):
             return []
         return [found.span() for found in self._special.finditer(content)]
 
     @cached_property
     def _special(self) -> re.Pattern[str]:
-        if self.tokenizer.split_special_tokens:
-            return re.compile(r"(?!)")
-        tokens = self.tokenizer.added_tokens_decoder.values()
-        names = sorted((token.content for token in tokens if token.special), key=len, reverse=True)
+        """Any of the special tokens by name, the longest first."""
+        names = sorted(self._special_names, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+    @cached_property
+    def _openings(self) -> set[str]:
+        """What their names begin with: most text has none of it, which is soon known."""
+        return {name[:2] for name in self._special_names}
+
+    @cached_property
+    def _special_names(self) -> list[str]:
+        if self.tokenizer.split_special_tokens:
+            return []
+        tokens = self.tokenizer.added_tokens_decoder.values()
+        return [token.content for token in tokens if token.special]
 
     @cached_property
     def ending(self) -> tuple[str, str, str]:

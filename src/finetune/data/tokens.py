@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,7 +79,7 @@ def encoded(
     refused: list[tuple[int, str]] = []
     refuse = skipped or (lambda index, reason: refused.append((index, reason)))
     threads = _threads()
-    with ThreadPoolExecutor(threads) as pool:
+    with _little_garbage(), ThreadPoolExecutor(threads) as pool:
         ahead: deque[tuple[list[_Draft], Future[list[Any]]]] = deque()
         for batch in _batches(_drafts(chat, talks, mask, refuse)):
             texts = [draft.learnt.text for draft in batch]
@@ -89,6 +91,21 @@ def encoded(
             yield from _rows(chat, drafts, future.result(), max_length, mask)
     if refused:
         raise _refusal(refused, talks)
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Spare the collector all that is there already: rendering leaves cycles, row after row.
+
+    Without this it goes over the imported libraries again and again, a quarter of all the time.
+    """
+    already = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not already:
+            gc.unfreeze()
 
 
 def _threads() -> int:
