@@ -241,6 +241,21 @@ def test_a_saved_adapter_opens_in_plain_peft_and_a_merge_in_plain_transformers(
         assert (adapted(**ids).logits - whole(**ids).logits).abs().max() < 1e-4
 
 
+def test_a_model_written_whole_names_the_token_that_its_template_stops_with(
+    random_mistral, rows, tmp_path
+):
+    from transformers import AutoTokenizer, GenerationConfig
+
+    from finetune.data.tokens import stop_ids
+
+    base = ModelRef(base=Base(model=str(random_mistral), chat_template="chatml"))
+    trained = run(replace(sft(rows, max_steps=1), lora=None), job(tmp_path, "sft", base)).model
+    tokenizer = AutoTokenizer.from_pretrained(trained.base.model)
+    assert "eos_token" in tokenizer.chat_template  # no <|im_end|> in its vocabulary: mended
+    stops = GenerationConfig.from_pretrained(trained.base.model).eos_token_id
+    assert stops == stop_ids(tokenizer) == [tokenizer.eos_token_id]
+
+
 def test_models_on_one_base_are_measured_as_if_each_were_opened_alone(base, rows, tmp_path):
     learnt = run(sft(rows), job(tmp_path, "sft", base)).model
     preferred = run(dpo(rows), job(tmp_path, "dpo", learnt)).model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
+from finetune.data.tokens import stop_ids
 from finetune.job import Job, ModelRef
 from finetune.models.distributed import trained_weights
 from finetune.models.stack import TOP
@@ -54,9 +56,22 @@ def save_model(trainer: Any, tokenizer: Any, job: Job) -> ModelRef:
     folder = job.out / "model"
     trainer.save_model(str(folder))
     if is_main():
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: not for shipping
     return ModelRef(base=written_base(job.model.base, folder))
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """The tokenizer with its template, beside a whole model, and what stops an answer.
+
+    Servers stop at `eos_token_id` of generation_config.json, and a base's is often another token
+    than the one its chat template ends an answer with.
+    """
+    tokenizer.save_pretrained(folder)
+    file = folder / "generation_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    settings["eos_token_id"] = stop_ids(tokenizer)
+    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def trained_base(job: Job, folder: Path) -> Base:

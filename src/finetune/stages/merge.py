@@ -22,7 +22,7 @@ from finetune.models.combining import combine
 from finetune.models.fidelity import Difference, difference, probe_logits
 from finetune.models.load import free_memory, open_model
 from finetune.models.merging import merge
-from finetune.models.save import trained_base
+from finetune.models.save import save_tokenizer, trained_base
 from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import is_main
 from finetune.recipe.types import Merge
@@ -48,7 +48,7 @@ def run(stage: Merge, job: Job) -> Result:
     for onto in ("full_precision", "dequantized") if quantized else (stage.onto,):
         folder = job.out / ("model" if onto == stage.onto else OTHER)
         how = merge(ref, onto, folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         model = open_model(replace(merged, base=replace(merged.base, model=str(folder))))
         found[onto] = difference(wanted, probe_logits(model, tokenizer))
         del model
