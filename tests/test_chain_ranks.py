@@ -103,10 +103,13 @@ def test_the_launcher_stops_all_when_one_rank_runs_out_of_its_memory(tmp_path):
     assert done.stderr.count("dpo stopped") == 1
 
 
-def test_what_one_rank_alone_finds_before_the_run_is_told_once(tmp_path):
-    done = launch(tmp_path, dpo={"check_rank_1": True})
-    assert done.returncode != 0
-    assert done.stderr.count("only rank 1 sees this") == 1
+def test_what_one_rank_alone_finds_before_the_run_is_told_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    recipe(tmp_path)
+    failing = {"check_rank_1": True}
+    ranks = Ranks(lambda: run_fakes(tmp_path, dpo=failing), tmp_path / "log", "cpu_2")
+    assert all(ranks.wait())
+    assert (tmp_path / "log").read_text().count("only rank 1 sees this") == 1
     assert not list((tmp_path / "run").glob("sft-*"))
 
 

@@ -50,7 +50,12 @@ def profile_folder() -> Path:
     return _shipped("launch")
 
 
+def constraints_file() -> Path:
+    """The versions that were tested together."""
+    return _shipped("constraints.txt")
+
+
 def _shipped(name: str) -> Path:
-    """A folder that lies beside the package in the wheel, and at the top of a checkout."""
+    """What lies beside the package in the wheel, and at the top of a checkout."""
     installed = ASSETS / name
-    return installed if installed.is_dir() else Path(__file__).parents[2] / name
+    return installed if installed.exists() else Path(__file__).parents[2] / name

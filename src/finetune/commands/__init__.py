@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from finetune.commands import audit, check, plan, preview, report, run, schema, score, show
+from finetune.commands import (
+    audit,
+    check,
+    doctor,
+    launch,
+    plan,
+    preview,
+    report,
+    run,
+    schema,
+    score,
+    show,
+)
 from finetune.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -14,5 +26,7 @@ COMMANDS: tuple[Command, ...] = (
     show.COMMAND,
     score.COMMAND,
     report.COMMAND,
+    launch.COMMAND,
+    doctor.COMMAND,
     schema.COMMAND,
 )
