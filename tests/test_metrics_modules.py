@@ -73,6 +73,22 @@ def test_rouge_and_extractiveness_combine(load):
     assert (scores["rouge1"], scores["coverage"], scores["novel_bigrams"]) == (100, 1, 0)
 
 
+def test_all_that_tells_of_a_text_combines_without_one_number_hiding_another(load):
+    import evaluate
+
+    names = ("rouge", "exact_match", "extractiveness", "lengths")
+    together = evaluate.combine([load(name) for name in names])
+    scores = together.compute(
+        predictions=["a cat", "a dog"],
+        references=[["a cat"], ["a cow", "the dog"]],
+        documents=["a cat sat", "here is a dog"],
+        stopped=[True, False],
+    )
+    assert (scores["exact_match"], scores["stopped"], scores["empty"]) == (50, 50, 0)
+    assert (scores["length"], scores["words"], scores["novel_4grams"]) == (2, 2, 0)
+    assert 50 < scores["rouge1"] < 100
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_takes_and_returns(load, name):
     module = load(name)

@@ -35,6 +35,13 @@ def generation_config(tokenizer: Any, settings: Settings) -> GenerationConfig:
     )
 
 
+def effective(tokenizer: Any, settings: Settings) -> dict[str, Any]:
+    """What a generation config says beyond the library's own defaults, for the record."""
+    said: dict[str, Any] = generation_config(tokenizer, settings).to_diff_dict()
+    said.pop("transformers_version", None)
+    return said
+
+
 def generate(
     model: Any,
     tokenizer: Any,

@@ -58,7 +58,8 @@ def run(stage: Evaluate, job: Job) -> Result:
     if not is_main():
         return Result(warnings=notes)
     files.write_settings(job.out, stage, job.seed)
-    return Result(scores=means(score(job.out)), warnings=notes)
+    facts = {name: fact for measurer in measurers for name, fact in measurer.facts.items()}
+    return Result(scores=means(score(job.out)), facts=facts, warnings=notes)
 
 
 def _measurer(score: Score, stage: Evaluate, seed: int) -> Measurer:

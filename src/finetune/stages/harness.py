@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Harness:
         self.data: Data | None = None
         self.examples: Examples[Any] | None = None
         self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
         self.found: dict[str, dict[str, Any]] = {}
         self.tasks = _tasks(score, stage)
 
@@ -52,6 +54,7 @@ class Harness:
             fewshot_random_seed=self.seed,
         )
         assert found is not None
+        self.facts[f"{self.score.name}_lm_eval"] = version(LIBRARY)
         self.found[name] = _kept(self.score.task, found)
 
     def write(self, folder: Path, names: Sequence[str]) -> None:

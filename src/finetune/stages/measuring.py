@@ -16,7 +16,7 @@ from finetune.data.messages import as_messages
 from finetune.data.shorten import render, shorten, shortened_note
 from finetune.data.tokens import Encoded, encode
 from finetune.errors import FinetuneError
-from finetune.models.generate import Answer, generate
+from finetune.models.generate import Answer, effective, generate
 from finetune.models.likelihood import likelihoods, windows
 from finetune.models.load import context_length
 from finetune.ranks import rank, world_size
@@ -37,6 +37,7 @@ class Measurer(Protocol):
     data: Data | None  # None where the rows are not ours to read
     examples: Examples[Any] | None
     notes: list[str]
+    facts: dict[str, Any]
 
     def measure(self, name: str, model: Any, tokenizer: Any) -> None:
         """Take what is needed of one model."""
@@ -69,11 +70,13 @@ class Written:
         self.examples: Examples[Any] | None = examples
         self.rows: list[Row] = scored.rows(score, examples)
         self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
         self.answers: dict[str, list[Answer]] = {}
 
     def measure(self, name: str, model: Any, tokenizer: Any) -> None:
         """Write an answer to each prompt."""
         settings = {"max_new_tokens": self.task.max_new_tokens, **self.stage.generation}
+        self.facts[f"{self.score.name}_generation"] = effective(tokenizer, settings)
         context = context_length(model)
         room = max(16, context - settings["max_new_tokens"]) if context else None
         prompts = [self._prompt(tokenizer, row, room) for row in self.rows]
@@ -128,6 +131,7 @@ class Likely:
         self.examples: Examples[Any] | None = examples
         self.items = [self.task.item(each) for each in examples[: score.rows]]
         self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
         self.found: dict[str, list[list[Likelihood]]] = {}
 
     def measure(self, name: str, model: Any, tokenizer: Any) -> None:
@@ -172,7 +176,10 @@ class Likely:
         files.write_lines(folder / f"likelihoods-{self.score.name}.jsonl", lines)
 
     def _windows(self, tokenizer: Any, text: str, limit: int | None) -> list[Encoded]:
-        longest = min(self.score.max_length or LONGEST_WINDOW, limit or LONGEST_WINDOW)
+        wanted = self.score.max_length or min(limit or LONGEST_WINDOW, LONGEST_WINDOW)
+        longest = min(wanted, limit or wanted)
+        if longest < wanted:
+            self.notes.append(f"windows of {longest} tokens: the model takes no more")
         stride = min(self.score.stride or longest // 2, longest - 1)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         prefix = tokenizer.bos_token_id
