@@ -34,8 +34,9 @@ ROOMS = {
     "preview": {"recipe", "data", "tasks", "models", "report"},
     "commands": {
         *("recipe", "job", "data", "tasks", "models", "stages", "chain", "report", "launch"),
-        *("audit", "preview"),
+        *("audit", "preview", "talk"),
     },
+    "talk": {"recipe", "job", "data", "models", "chain"},
     "cli": {"chain", "commands"},
     "__init__": {"cli"},
     "__main__": {"cli"},
@@ -58,6 +59,8 @@ LIGHT = {
     "__main__",
 }
 LIGHT_FILES = {
+    "talk/screen.py",
+    "talk/target.py",
     "preview/pieces.py",
     "preview/terminal.py",
     "preview/page.py",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from finetune.commands import (
     audit,
+    chat,
     check,
     doctor,
+    generate,
     launch,
     plan,
     preview,
@@ -26,6 +28,8 @@ COMMANDS: tuple[Command, ...] = (
     show.COMMAND,
     score.COMMAND,
     report.COMMAND,
+    generate.COMMAND,
+    chat.COMMAND,
     launch.COMMAND,
     doctor.COMMAND,
     schema.COMMAND,

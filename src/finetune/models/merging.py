@@ -99,6 +99,8 @@ def _dequantized(model: Any) -> Weights:
         tensor = getattr(module, last)
         if type(tensor).__name__ in ("Params4bit", "Int8Params"):
             tensor = dequantize_bnb_weight(tensor, getattr(module, "state", None))
+            # Conv1D lies transposed; transformers quantises it as a Linear of the same meaning.
+            tensor = tensor.T if module.source_cls is Conv1D else tensor
         return tensor.detach().to("cpu", copy=True)
 
     return weights

@@ -1,0 +1,1 @@
+"""Talking to a model on the terminal: which one, its answers as they come, and what was said."""
