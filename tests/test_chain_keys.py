@@ -110,7 +110,7 @@ def test_lora_with_its_defaults_is_not_no_lora(tmp_path):
 def test_a_newer_version_of_a_stage_changes_its_key(tmp_path, monkeypatch):
     given = recipe(tmp_path)
     before = keys_of(given, tmp_path)
-    monkeypatch.setattr(Dpo, "version", 2)
+    monkeypatch.setattr(Dpo, "version", Dpo.version + 1)
     assert keys_of(given, tmp_path)["dpo"] != before["dpo"]
     assert keys_of(given, tmp_path)["sft"] == before["sft"]
 
