@@ -92,6 +92,7 @@ def _from_disk(shards: Shards, tied: dict[str, str]) -> Weights:
 def _dequantized(model: Any) -> Weights:
     """The base's weights as the adapter was trained on: quantised, and taken back."""
     from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+    from transformers.pytorch_utils import Conv1D
 
     def weights(name: str) -> torch.Tensor:
         owner, _, last = name.rpartition(".")
