@@ -140,7 +140,7 @@ def statements(aside: str) -> list[str]:
         for text in JOINS
         for count in (4, 6, 9)
     ]
-    return found + _bombs() + _deep() + _odd()
+    return list(dict.fromkeys(found + _bombs() + _deep() + _odd()))
 
 
 def _bombs() -> list[str]:
