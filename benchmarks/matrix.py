@@ -29,6 +29,7 @@ from small_stages import dpo, logits, run, sft, write_rows
 
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef, Past
+from finetune.recipe.tuning_check import UNPACKED
 from finetune.recipe.types import Base, Export, Merge, Sft
 
 WAYS = ("full_precision", "dequantized")
@@ -42,8 +43,9 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     **{
         name: {"lora": None, "peft": {"method": name}}
-        for name in ("ia3", "vera", "oft", "boft", "loha", "lokr", "adalora", "hra", "fourierft")
+        for name in ("ia3", "vera", "oft", "boft", "loha", "lokr", "adalora", "hra")
     },
+    "fourierft": {"lora": None, "peft": {"method": "fourierft", "n_frequency": 100}},
 }
 
 
@@ -131,6 +133,8 @@ def method_row(name: str, fmt: str, path: Path, rows: Path) -> Row:
     cells: list[str] = []
     sys.stderr.write(f"{name} {fmt}\n")
     try:
+        if name in UNPACKED and fmt == "nf4":
+            return Row(name, fmt, ("refused: its shape is that of unpacked weights", "–", "–"))
         stage: Sft = sft(rows, **METHODS[name])
         start = run(replace(stage, train={**stage.train, "learning_rate": 1e-30}), base, out / "0")
         untouched = logits(open_base(base.base))

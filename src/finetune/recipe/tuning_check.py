@@ -50,6 +50,9 @@ def after(stage: Tuned, before: Made) -> Made:
     return made
 
 
+UNPACKED = {"loha", "lokr", "hra"}  # read the shape of the base's weights (PEFT 0.21)
+
+
 def check_tuning(stage: Tuned, before: Made, recipe: Recipe, reading: Reading) -> None:
     """Note what contradicts itself, or the model before."""
     if any(reading.problems.touch(f"{stage.name}.{key}") for key in ("lora", "peft", "esft")):
@@ -63,6 +66,12 @@ def check_tuning(stage: Tuned, before: Made, recipe: Recipe, reading: Reading) -
         reading.refuse_at(
             f"{stage.name}.lora.init_lora_weights",
             "LoftQ makes up for what rounding to 4 bits lost, and this base is not in 4 bits",
+        )
+    if (stage.peft or {}).get("method") in UNPACKED and (quantization or {}).get("load_in_4bit"):
+        reading.refuse_at(
+            f"{stage.name}.peft.method",
+            "PEFT shapes it after the base's weights, and those lie packed in 4 bits: take "
+            "`load_in_8bit`, no quantisation, or another method",
         )
     if start == "mica" and before.quantized:
         reading.refuse_at(
