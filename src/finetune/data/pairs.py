@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.data.examples import Message, Pair
@@ -18,37 +18,47 @@ def answered(pair: Pair) -> tuple[list[Message], list[Message]]:
     return [*pair.prompt, *pair.chosen], [*pair.prompt, *pair.rejected]
 
 
-def fit(
-    tokenizer: Any, pairs: Sequence[Pair], max_length: int | None
-) -> tuple[list[Pair], list[int], list[str]]:
-    """Pairs whose prompts leave room for the longer answer, their lengths, and what that cost.
+@dataclass(frozen=True)
+class Fitted:
+    """A pair, its prompt made to fit, and the tokens of its longer side before that.
+
+    `cut`: its answers take all the room, so that they lose their end as well.
+    """
+
+    pair: Pair
+    length: int
+    shortened: bool = False
+    cut: bool = False
+
+
+def fit(tokenizer: Any, pair: Pair, max_length: int | None) -> Fitted:
+    """The pair with a prompt that leaves room for the longer answer."""
+    length = max(len(render(tokenizer, talk, tools=pair.tools)) for talk in answered(pair))
+    if max_length is None or length <= max_length:
+        return Fitted(pair, length)
+    room = max_length - (length - len(render(tokenizer, pair.prompt, True, pair.tools)))
+    prompt, _ = shorten(tokenizer, pair.prompt, max(room, LEAST), True, pair.tools)
+    return Fitted(replace(pair, prompt=prompt), length, shortened=True, cut=room <= 0)
+
+
+def costs(fitted: Sequence[Fitted], max_length: int | None) -> list[str]:
+    """Sentences on what it cost to make pairs fit.
 
     Raises:
         DataError: no pair leaves room for a prompt.
     """
-    fitted, lengths, shortened, cut = [], [], 0, 0
-    for pair in pairs:
-        room = max(len(render(tokenizer, talk, tools=pair.tools)) for talk in answered(pair))
-        prompt = pair.prompt
-        if max_length and room > max_length:
-            of_prompt = len(render(tokenizer, pair.prompt, True, pair.tools))
-            limit = max_length - (room - of_prompt)
-            cut += limit <= 0
-            prompt, _ = shorten(tokenizer, pair.prompt, max(limit, LEAST), True, pair.tools)
-            shortened += 1
-        fitted.append(replace(pair, prompt=prompt))
-        lengths.append(room)
-    if cut == len(pairs):
+    cut = sum(each.cut for each in fitted)
+    if cut == len(fitted):
         raise DataError(
             f"no pair leaves room for a prompt within {max_length} tokens",
             remedy="Raise train.max_length.",
         )
-    notes = shortened_note(shortened, len(pairs), max_length)
+    notes = shortened_note(sum(each.shortened for each in fitted), len(fitted), max_length)
     if cut:
         notes.append(
-            f"{cut} of {len(pairs)} pairs have answers longer than {max_length} tokens: cut"
+            f"{cut} of {len(fitted)} pairs have answers longer than {max_length} tokens: cut"
         )
-    return fitted, lengths, notes
+    return notes
 
 
 def token_ids(tokenizer: Any, pair: Pair) -> tuple[list[int], list[int], list[int]]:

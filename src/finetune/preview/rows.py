@@ -42,7 +42,12 @@ def pairs(stage: Dpo, tokenizer: Any, limit: int | None, numbers: range) -> Made
     chat = Chat(tokenizer)
     rows = []
     for number in chosen:
-        (pair,), _, notes = fit(tokenizer, [found[number]], limit)
+        fitted = fit(tokenizer, found[number], limit)
+        pair, notes = fitted.pair, []
+        if fitted.cut:
+            notes.append(f"the longer answer takes all of {limit:,} tokens, and loses its end")
+        elif fitted.shortened:
+            notes.append(f"the prompt lost its middle to fit {limit:,} tokens")
         prompt, *both = token_ids(tokenizer, pair)
         wholes = [
             _plain(chat, chat.text(talk, tools_of(pair)), limit, learnt_from=len(prompt))
@@ -127,9 +132,11 @@ def _gaps(
         if isinstance(content, str) and content != whole["content"]:
             lost = len(whole["content"]) - len(content) + len(CUT_MARK)
             mark = content.find(CUT_MARK, max(0, _shared(whole["content"], content) - 2))
-            start = text.find(content.strip()) + max(0, mark)
-            note = f"message {number} lost {lost:,} characters where {CUT_MARK.strip()!r} stands"
-            return [(start, start + len(CUT_MARK.strip()))], [note]
+            shown = CUT_MARK.strip()
+            blanks = len(content) - len(content.lstrip())
+            start = text.find(content.strip()) - blanks + content.find(shown, max(0, mark))
+            note = f"message {number} lost {lost:,} characters where {shown!r} stands"
+            return [(start, start + len(shown))], [note]
     return [], []
 
 

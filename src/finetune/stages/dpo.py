@@ -18,7 +18,7 @@ from trl import DPOConfig, DPOTrainer
 from finetune.console import say, warn
 from finetune.data.encoded import RowReader
 from finetune.data.examples import Conversation, Pair
-from finetune.data.pairs import answered, fit
+from finetune.data.pairs import answered, costs, fit
 from finetune.data.shorten import longest
 from finetune.data.tokens import Encoded, encode
 from finetune.errors import FinetuneError
@@ -52,7 +52,8 @@ def check(stage: Dpo, job: Job) -> None:
     encode(
         tokenizer, [Conversation(answered(pair)[0], pair.tools) for pair in rows], max_length=None
     )
-    fit(tokenizer, rows, longest(stage.train))
+    limit = longest(stage.train)
+    costs([fit(tokenizer, pair, limit) for pair in rows], limit)
 
 
 def run(stage: Dpo, job: Job) -> Result:
@@ -61,9 +62,11 @@ def run(stage: Dpo, job: Job) -> Result:
     given = pairs(stage.data)
     limit = context_length(read_config(job.model.base))
     plan = training.plan(stage.train, len(given), stage.batch_size, limit)
-    rows, lengths, cuts = fit(tokenizer, given, plan.max_length)
-    notes += [*left_out(given, job), *cuts]
+    fitted = [fit(tokenizer, pair, plan.max_length) for pair in given]
+    rows = [each.pair for each in fitted]
+    notes += [*left_out(given, job), *costs(fitted, plan.max_length)]
     samples.leave(job, tokenizer, _both_answers(tokenizer, rows[0], plan.max_length))
+    lengths = [each.length for each in fitted]
     order = training.order(plan, lengths, stage.batch_size, job.seed)
     data = _dataset(rows)
     policy = open_policy(stage, job, RowReader(len(rows), partial(_chosen, tokenizer, rows, limit)))
