@@ -208,10 +208,8 @@ def test_a_reader_that_stops_reading_is_no_error(arguments):
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-def test_help_answers_in_a_moment_and_imports_nothing_heavy():
-    begun = time.monotonic()
+def test_help_imports_nothing_heavy():
     done = finetune("--help")
-    assert time.monotonic() - begun < 1.0  # 0.05 s on an idle machine
     assert "COMMAND" in done.stdout
     code = (
         "import sys, contextlib, io, finetune.cli as c, finetune.chain.run, finetune.report.table\n"
