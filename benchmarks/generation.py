@@ -62,7 +62,8 @@ def main() -> None:
     model: Any = open_base(base)
     score = Score(task="samsum", rows=given.rows)
     task = scored.written(score)
-    talks = [[{"role": "user", "content": task.prompt(row)}] for row in scored.rows(score)]
+    rows = scored.rows(score, scored.examples(score))
+    talks = [[{"role": "user", "content": task.prompt(row)}] for row in rows]
     prompts = [render(tokenizer, talk, answer_follows=True) for talk in talks]
     settings = {"max_new_tokens": MAX_NEW_TOKENS}
     config = generation_config(tokenizer, settings)

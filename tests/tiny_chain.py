@@ -47,6 +47,8 @@ def settings(folder, base, kinds=("sft", "dpo", "merge", "evaluate"), steps=2):
         "seed": 7,
         "output_dir": str(folder / "run"),
         "base": {"model": str(base)},
+        # It is evaluated on what it learns, and its pairs tell by length.
+        "audit": {"overlap": {"warn": 1}, "length_bias": {"warn": 1}},
         "stages": [{kind: stages[kind]} for kind in kinds],
     }
 

@@ -94,7 +94,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "refused_rows": ("rows that could not be used", "Mend them; their places stand beside them."),
     "length_bias": (
-        "pairs in which the longer answer is the better one",
+        "pairs on one side of 'the longer answer is the better one'",
         "The model may learn length: balance the pairs, or look at length in the evaluation.",
     ),
 }

@@ -61,17 +61,16 @@ def damaged(texts: Iterable[tuple[str, str]], total: int) -> Measured:
 
 
 def length_bias(pairs: Sequence[Pair]) -> Measured:
-    """In how many pairs the longer answer is the better one; equal lengths say nothing."""
-    longer = shorter = gap = 0
-    rows = []
+    """How many pairs say that the longer answer is the better one, or that the shorter is.
+
+    Those of the more frequent side; pairs of equal lengths say nothing.
+    """
+    longer, shorter, gap = [], [], 0
     for number, pair in enumerate(pairs):
         difference = len(joined(pair.chosen)) - len(joined(pair.rejected))
-        longer += difference > 0
-        shorter += difference < 0
         gap += difference
-        if difference > 0:
-            rows.append(number)
-    told = longer + shorter
-    share = max(longer, shorter) / max(1, told)
+        if difference:
+            (longer if difference > 0 else shorter).append(number)
+    rows = max(longer, shorter, key=len)
     more = f"the better answer is {gap / max(1, len(pairs)):+.0f} characters longer on average"
-    return Measured("length_bias", longer, told, rows, "pairs", share, more)
+    return Measured("length_bias", len(rows), len(longer) + len(shorter), rows, "pairs", more=more)
