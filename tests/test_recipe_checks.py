@@ -208,7 +208,21 @@ def test_data_says_in_one_way_where_rows_come_from(tmp_path, data, message):
         (["sft: {data: a, lora: {}, esft: {}}"], "sft.esft: `lora` says already"),
         ([SFT, "sft: {name: b, data: b, esft: {}}"], "b.esft: the adapter of 'sft' must be merged"),
         (["sft: {data: a, lora: {init_lora_weights: loftq}}"], "this base is not in 4 bits"),
+        (["sft: {data: a, lora: {eva_config: {rho: 1.0}}}"], "only with `init_lora_weights: eva`"),
+        (["sft: {data: a, lora: {eva_config: {rho: x}}}"], "sft.lora.eva_config.rho: must be a"),
+        (
+            [
+                "sft: {data: a, lora: {init_lora_weights: olora, use_rslora: true, "
+                "rank_pattern: {q: 2}}}"
+            ],
+            "PEFT cannot save",
+        ),
         (["sft: {data: a, loraplus: {lr_ratio: 16}}"], "sft.loraplus: raises the rate of LoRA's B"),
+        (["sft: {data: a, lora: {}, loraplus: {lr_ratio: 0.5}}"], "must be 1 or more, got 0.5"),
+        (["sft: {data: a, peft: {method: prompt_tuning}}"], "which no merge can"),
+        (["sft: {data: a, peft: {method: ai3}}"], "no such method: 'ai3'; did you mean 'ia3'?"),
+        (["sft: {data: a, peft: {r: 4}}"], "sft.peft.method: `method` is missing; known: adalora"),
+        (["sft: {data: a, peft: {method: vera, rr: 4}}"], "sft.peft.rr: no such field in vera"),
         (["sft: {data: a, peft: {method: adalora}}", DPO], "dpo.lora: DPO keeps a frozen copy"),
         ([SFT, "pretrain: {data: c}"], "pretrain: the adapter of 'sft' must be merged"),
         ([SFT, "dpo: {data: b, from: stf}"], "dpo.from: no stage 'stf'; did you mean 'sft'?"),

@@ -131,9 +131,9 @@ def _outside(recipe: Recipe, model: Candidate) -> ModelRef:
 
 
 def _stand_in(base: Base) -> ModelRef:
-    """A base that can be opened: of random weights to come, there is no tokenizer to check with."""
+    """A base to check with: of random weights to come, there is the architecture, no tokenizer."""
     if base.model is None:
-        base = replace(base, model=BASES[0], config=None, tokenizer=None)
+        base = replace(base, model=BASES[0], tokenizer=None)
     return ModelRef(base=base)
 
 

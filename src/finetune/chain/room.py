@@ -16,6 +16,7 @@ from finetune.chain.inputs import base_path
 from finetune.chain.mishap import full
 from finetune.chain.weights import read_header
 from finetune.errors import FinetuneError, StoreError
+from finetune.recipe.tuning import MERGE, Tuned, rewrites
 from finetune.recipe.types import Base, Export, Merge, Pretrain, Sft, Stage
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -71,10 +72,18 @@ def _written(stage: Stage, base: Base) -> int:
     if isinstance(stage, Export):
         kinds = (*stage.formats, *(stage.gguf if "gguf" in stage.formats else ()))
         return LEAST_DISK + _weights(base, sum(EXPORTED.get(kind, 0.0) for kind in kinds))
-    whole = isinstance(stage, Merge | Pretrain) or (isinstance(stage, Sft) and stage.lora is None)
-    if not whole or (isinstance(stage, Sft) and base.quantization):
-        return LEAST_DISK  # an adapter is small; of DPO, the stage before decides what it trains
-    return LEAST_DISK + _weights(base, 2.0)
+    return LEAST_DISK + (_weights(base, 2.0) if _writes_whole(stage, base) else 0)
+
+
+def _writes_whole(stage: Stage, base: Base) -> bool:
+    """Whether a stage writes a whole model; of DPO, the stage before decides what it trains."""
+    if isinstance(stage, Tuned) and (
+        stage.lora == MERGE or (base.quantization and rewrites(stage))
+    ):
+        return True  # a base of its own
+    if isinstance(stage, Sft):
+        return stage.lora is None and stage.peft is None and not base.quantization
+    return isinstance(stage, Merge | Pretrain)
 
 
 def _weights(base: Base, width: float) -> int:

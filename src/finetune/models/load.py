@@ -67,6 +67,9 @@ def read_config(base: Base) -> Any:
     Raises:
         FinetuneError: transformers cannot read it, or does not know the architecture.
     """
+    if base.config is not None:  # random weights to come: there is no file yet
+        fields = dict(base.config)
+        return AutoConfig.for_model(fields.pop("model_type"), **fields)
     try:
         return AutoConfig.from_pretrained(
             source(base), revision=base.revision, trust_remote_code=False

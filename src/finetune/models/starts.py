@@ -31,7 +31,7 @@ from finetune.models.batches import right_padded
 from finetune.models.configs import place
 from finetune.models.distributed import one_format
 from finetune.models.stack import TOP
-from finetune.recipe.tuning_check import REWRITING
+from finetune.recipe.tuning import REWRITING
 
 SAMPLE_ROWS = 256  # rows of the stage's own data that a start looks at, evenly spread
 ROWS_AT_ONCE = 8

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from finetune.recipe.types import Settings
+from finetune.recipe.blocks import Settings
+from finetune.recipe.tuning import REWRITING
 
 Test = Callable[[Settings, Any], bool]
 Row = tuple[str, Test, str]
@@ -83,7 +84,17 @@ DPO: tuple[Row, ...] = (
      "a reference that changes cannot be computed beforehand (`precompute_ref_log_probs`)"),
 )  # fmt: skip
 
+
+def _starts(lora: Settings, *starts: str) -> bool:
+    return str(lora.get("init_lora_weights")).partition("_niter_")[0] in starts
+
+
 LORA: tuple[Row, ...] = (
+    *((f"{start}_config", lambda s, _, start=start: _starts(s, start),
+       f"is read only with `init_lora_weights: {start}`") for start in ("eva", "corda", "lora_ga")),
+    ("use_rslora", lambda s, v: not v or not (s.get("rank_pattern") or s.get("alpha_pattern"))
+     or not _starts(s, *REWRITING),
+     "with `rank_pattern` or `alpha_pattern` PEFT cannot save what such a start has learnt"),
     ("layers_pattern", lambda s, _: s.get("layers_to_transform") is not None,
      "is read only with `layers_to_transform`"),
     ("layers_to_transform", lambda s, _: not isinstance(s.get("target_modules", "all-linear"), str)

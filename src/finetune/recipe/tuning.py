@@ -7,6 +7,8 @@ from typing import Literal
 
 from finetune.recipe.blocks import Settings, Stage, fills, named_by
 
+# Starts of LoRA that take something out of the base's weights, which the adapter then begins with.
+REWRITING = ("pissa", "olora", "corda", "lora_ga")
 # What a stage does with the adapter of the stage before it; see `Tuned.lora`.
 CONTINUE, NEW, MERGE = HANDOVER = ("continue", "new", "merge")
 
@@ -53,3 +55,14 @@ class Tuned(Stage):
         if has_adapter:
             return self.handover(True) != CONTINUE
         return self.lora is not None or self.peft is not None
+
+
+def start_of(stage: Tuned) -> str:
+    """How a stage's LoRA adapter starts, `_niter_…` left off; empty where it does not say."""
+    start = stage.lora.get("init_lora_weights") if isinstance(stage.lora, dict) else None
+    return start.partition("_niter_")[0] if isinstance(start, str) else ""
+
+
+def rewrites(stage: Tuned) -> bool:
+    """Whether a stage's adapter begins with something taken out of the base's weights."""
+    return start_of(stage) in REWRITING

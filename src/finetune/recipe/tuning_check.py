@@ -7,11 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.recipe.read import Reading
-from finetune.recipe.tuning import CONTINUE, MERGE, NEW, Tuned
+from finetune.recipe.tuning import (
+    CONTINUE,
+    MERGE,
+    NEW,
+    REWRITING,
+    Tuned,
+    rewrites,
+    start_of,
+)
 from finetune.recipe.types import Dpo, Recipe, Sft
 
-# Starts of LoRA that take something out of the base's weights, which the adapter then begins with.
-REWRITING = ("pissa", "olora", "corda", "lora_ga")
 LORA = "lora"
 BASE = "base"
 
@@ -40,7 +46,7 @@ def after(stage: Tuned, before: Made) -> Made:
     if choice == CONTINUE:
         return before
     made = replace(before, adapter=stage.name)
-    if choice == MERGE or (before.quantized and _start(stage) in REWRITING):
+    if choice == MERGE or (before.quantized and rewrites(stage)):
         made = replace(made, weights=stage.name)
     if isinstance(stage.lora, dict):
         bias = stage.lora.get("bias", "none") != "none"
@@ -60,7 +66,7 @@ def check_tuning(stage: Tuned, before: Made, recipe: Recipe, reading: Reading) -
     for key, message in _faults(stage, before, bool(recipe.base.add_tokens)):
         reading.refuse_at(f"{stage.name}.{key}", message)
         return  # the next may follow from it
-    start = _start(stage)
+    start = start_of(stage)
     quantization = recipe.base.quantization if before.quantized else None
     if start == "loftq" and not (quantization or {}).get("load_in_4bit"):
         reading.refuse_at(
@@ -87,6 +93,8 @@ def _faults(stage: Tuned, before: Made, adds_tokens: bool) -> Iterator[tuple[str
         yield "lora", f"there is no adapter before this stage to {_verb(stage.lora)}"
     if choice == NEW:
         yield from _stacked(stage, before, adds_tokens)
+    elif adds_tokens:
+        yield from _with_tokens(stage)
     if choice == CONTINUE and isinstance(stage, Dpo) and before.method == "adalora":
         yield "lora", _no_second("adalora", before.adapter)
     if isinstance(stage, Dpo) and (stage.peft or {}).get("method") == "adalora":
@@ -120,12 +128,24 @@ def _stacked(stage: Tuned, before: Made, adds_tokens: bool) -> Iterator[tuple[st
             f"PEFT has biases, whole modules and tokens in one adapter at a time, so none can be "
             f"stacked on that of '{before.adapter}'; {way}",
         )
-    start = _start(stage)
+    start = start_of(stage)
     if start in {*REWRITING, "eva", "loftq"}:
         yield (
             "lora.init_lora_weights",
             f"{start} starts from the base's own weights or data on them, and the adapter of "
             f"'{before.adapter}' lies on them; put a merge stage between",
+        )
+
+
+def _with_tokens(stage: Tuned) -> Iterator[tuple[str, str]]:
+    """What does not learn the rows of `base.add_tokens`."""
+    for key in ("peft", "esft"):
+        if getattr(stage, key, None) is not None:
+            yield key, "the tokens of `base.add_tokens` are learnt with `lora`, or with all weights"
+    if isinstance(stage.lora, dict) and stage.lora.get("trainable_token_indices"):
+        yield (
+            "lora.trainable_token_indices",
+            "`base.add_tokens` says already which rows are learnt; keep one of the two",
         )
 
 
@@ -147,11 +167,6 @@ def _method(stage: Tuned, before: Made) -> str:
     if isinstance(stage.lora, dict):
         return LORA
     return before.method if before.adapter is not None else ""
-
-
-def _start(stage: Tuned) -> str:
-    start = stage.lora.get("init_lora_weights") if isinstance(stage.lora, dict) else None
-    return str(start).partition("_niter_")[0]
 
 
 def _whole(settings: Any) -> bool:
