@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("quiet")]
 
 # Settings that make a method fit layers 32 and 64 wide.
 SMALL = {
-    "adalora": {"init_r": 6, "target_r": 3, "tinit": 1, "tfinal": 1, "deltaT": 1},
+    "adalora": {"init_r": 6, "target_r": 3, "tinit": 0, "tfinal": 1, "deltaT": 1},
     "c3a": {"block_size": 16},
     "fourierft": {"n_frequency": 50},
     "miss": {"r": 4},

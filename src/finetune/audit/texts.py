@@ -65,7 +65,9 @@ def length_bias(pairs: Sequence[Pair]) -> Measured:
 
     Those of the more frequent side; pairs of equal lengths say nothing.
     """
-    longer, shorter, gap = [], [], 0
+    longer: list[int] = []
+    shorter: list[int] = []
+    gap = 0
     for number, pair in enumerate(pairs):
         difference = len(joined(pair.chosen)) - len(joined(pair.rejected))
         gap += difference
