@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("quiet")]
 
 # Settings that make a method fit layers 32 and 64 wide.
 SMALL = {
-    "adalora": {"init_r": 6, "target_r": 3, "tinit": 0, "tfinal": 1, "deltaT": 1},
+    "adalora": {"init_r": 6, "target_r": 3, "tinit": 1, "tfinal": 1, "deltaT": 1},
     "c3a": {"block_size": 16},
     "fourierft": {"n_frequency": 50},
     "miss": {"r": 4},
@@ -168,7 +168,8 @@ def test_eva_without_enough_data_says_so(bases, rows, tmp_path):
 @pytest.mark.parametrize("method", named("peft."))
 def test_each_method_of_peft_trains_and_loads(method, bases, rows, tmp_path):
     base = base_of(bases)
-    stage = sft(rows, lora=None, peft={"method": method, **SMALL.get(method, {})})
+    train = {**TRAIN, "max_steps": 4 if method == "adalora" else 2}
+    stage = sft(rows, train=train, lora=None, peft={"method": method, **SMALL.get(method, {})})
     made = run(stage, base, tmp_path / "sft")
     ours = opened(made.model)
     assert not ours.equal(opened(base))
