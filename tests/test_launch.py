@@ -74,7 +74,52 @@ def test_there_are_as_many_processes_as_gpus_unless_said_otherwise():
     assert told("multi_gpu") == {}
     assert told("multi_gpu", gpus=8) == {"--num_processes": "8"}
     assert told("zero3", processes=4, gpus=8) == {"--num_processes": "4"}
-    assert told("gpu", processes=4, gpus=8) == {}
+    assert told("gpu", gpus=8) == {}
+
+
+@pytest.mark.parametrize(("name", "processes"), [("gpu", 2), ("cpu", 4), ("multi_gpu", 0)])
+def test_a_number_of_processes_that_would_be_ignored_is_refused(name, processes):
+    with pytest.raises(FinetuneError, match=f"does not start {processes} processes"):
+        start.arguments(profiles.find(name), processes, 8)
+
+
+def test_processes_without_a_profile_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "samsum", "--num-processes", "2"])
+    assert "says nothing without --launch" in capsys.readouterr().err
+
+
+def test_a_plan_under_a_profile_that_does_not_work_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "samsum", "--plan", "--launch", "zero3"])
+    assert "ZeRO-3 does not share weights" in capsys.readouterr().err
+
+
+def test_several_machines_that_nobody_names_are_not_waited_for():
+    with pytest.raises(FinetuneError, match="nothing tells how many there are"):
+        start.arguments(profiles.find("multi_node"), None, 8)
+
+
+def test_a_profile_finds_deepspeeds_file_beside_it_or_where_it_says(tmp_path, monkeypatch):
+    def mine(where):
+        deepspeed = {"deepspeed_config_file": where}
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            yaml.safe_dump({"distributed_type": "DEEPSPEED", "deepspeed_config": deepspeed})
+        )
+        return path
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(FinetuneError, match=r"no .*elsewhere/zero\.json"):
+        profiles.find(str(mine("elsewhere/zero.json")))
+    text = '{"zero_optimization": {"stage": 2}}'
+    (tmp_path / "elsewhere" / "zero.json").write_text(text)
+    found = profiles.find(str(mine("elsewhere/zero.json")))
+    assert found.deepspeed_file == tmp_path / "elsewhere" / "zero.json"
+    assert found.zero_stage == 2
+    (tmp_path / "zero.json").write_text(text)
+    assert profiles.find(str(mine("anywhere/zero.json"))).deepspeed_file == tmp_path / "zero.json"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +163,7 @@ def test_accelerate_and_deepspeed_read_every_profile(name, monkeypatch):
     settings = load_config_from_file(str(profile.path)).to_dict()
     assert {key: settings[key] for key in profile.settings} == profile.settings
     monkeypatch.chdir(profile_folder().parent)  # where `accelerate launch` finds the JSON
-    words = [*start.arguments(profile, None, 0), "recipe.yaml"]
+    words = ["--config_file", str(profile.path), "recipe.yaml"]
     parsed, _, _ = launch._validate_launch_command(launch.launch_command_parser().parse_args(words))
     assert parsed.num_processes == profile.settings["num_processes"]
     assert parsed.use_fsdp == (name == "fsdp2_qlora")

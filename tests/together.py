@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from tiny_chain import ends
 
-from finetune.launch import profiles, start
+from finetune.launch import profiles
 
 
 def environment(name):
@@ -21,7 +21,9 @@ def environment(name):
     from accelerate.utils import launch as utils
 
     profile = profiles.find(name)
-    words = [*start.arguments(profile, None, 0), "recipe.yaml"]
+    words = ["--config_file", str(profile.path), "recipe.yaml"]
+    if profile.deepspeed_file:
+        words = ["--deepspeed_config_file", str(profile.deepspeed_file), *words]
     parsed = launch.launch_command_parser().parse_args(words)
     parsed, defaults, _ = launch._validate_launch_command(parsed)
     if profile.deepspeed_file is None:

@@ -11,6 +11,7 @@ from finetune import console
 from finetune.commands.command import Command, out, recipe_of, takes_recipe
 from finetune.errors import FinetuneError
 from finetune.launch import cluster, kubernetes, sky, slurm
+from finetune.launch.profiles import find
 
 OPTIONS = ("profile", "nodes", "gpus", "gpu", "image", "install", "storage")
 SCHEDULERS = {"slurm": slurm.render, "kubernetes": kubernetes.render, "sky": sky.render}
@@ -23,7 +24,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--profile", metavar="PROFILE", help="by default the one for so many machines and GPUs"
     )
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (1)")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="of each machine (1)")
+    parser.add_argument("--gpus", type=int, metavar="N", help="of each machine (1)")
     parser.add_argument("--gpu", metavar="NAME", help="which, for sky (H100)")
     parser.add_argument("--image", help="for kubernetes: one with finetune in it")
     parser.add_argument("--install", metavar="COMMAND", help="for sky: puts finetune on a machine")
@@ -38,6 +39,8 @@ def _launch(parsed: argparse.Namespace) -> None:
     from finetune.launch import refused, sharing
 
     recipe = recipe_of(parsed)
+    if parsed.gpus is None:
+        parsed.gpus = 0 if parsed.profile and find(parsed.profile).on_cpu else 1
     profile = cluster.profile_for(parsed.profile, parsed.nodes, parsed.gpus)
     if found := refused.problems(recipe, sharing.of(profile)):
         raise together(found, f"with --profile {profile.name}")

@@ -6,6 +6,8 @@ import argparse
 
 from finetune.commands import plan
 from finetune.commands.command import Command, out, recipe_of, takes_recipe
+from finetune.errors import FinetuneError
+from finetune.launch.profiles import Profile, find
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +25,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> None:
+    if parsed.num_processes is not None and not parsed.launch:
+        raise FinetuneError(
+            "--num-processes says nothing without --launch",
+            remedy="Add --launch multi_gpu, zero2, cpu_2 or another profile.",
+        )
+    profile = _profile(parsed) if parsed.launch else None
     if parsed.plan:
         return plan.COMMAND.handler(parsed)
-    if parsed.launch:
-        return _launch(parsed)
+    if profile:
+        from finetune.launch.start import start
+
+        start(profile, parsed.num_processes, ["run", parsed.recipe, *parsed.changes])
     from finetune.chain.run import run
     from finetune.report.leave import leaving_report
     from finetune.report.table import closing
@@ -37,17 +47,15 @@ def _run(parsed: argparse.Namespace) -> None:
     return out(f"\n{closing(outcome)}")
 
 
-def _launch(parsed: argparse.Namespace) -> None:
-    """Under a launch profile; the recipe is read first, so that its mistakes are told at once."""
+def _profile(parsed: argparse.Namespace) -> Profile:
+    """The launch profile; what is wrong with the recipe, or with both, is told by one process."""
     from finetune.chain.inputs import together
     from finetune.launch import refused, sharing
-    from finetune.launch.profiles import find
-    from finetune.launch.start import start
 
     profile = find(parsed.launch)
     if found := refused.problems(recipe_of(parsed), sharing.of(profile)):
         raise together(found, f"with --launch {profile.name}")
-    start(profile, parsed.num_processes, ["run", parsed.recipe, *parsed.changes])
+    return profile
 
 
 COMMAND = Command(

@@ -39,9 +39,12 @@ class Profile:
 
     @property
     def deepspeed_file(self) -> Path | None:
-        """DeepSpeed's own settings; the profile names them relative to the folder above."""
+        """DeepSpeed's own settings: beside the profile, else as it names them."""
         name = (self.settings.get("deepspeed_config") or {}).get("deepspeed_config_file")
-        return self.path.parent / Path(name).name if name else None
+        if not name:
+            return None
+        beside = self.path.parent / Path(name).name
+        return beside if beside.is_file() else Path(name).absolute()
 
     @property
     def zero_stage(self) -> int:
@@ -61,7 +64,8 @@ def find(name: str) -> Profile:
     """A profile: a file as given, else a shipped one such as `zero2`.
 
     Raises:
-        FinetuneError: there is none, or it is not a mapping with `distributed_type`.
+        FinetuneError: there is none, it is no mapping with `distributed_type`, or DeepSpeed's file
+            is missing.
     """
     path = Path(name).expanduser()
     if not path.is_file():
@@ -81,4 +85,11 @@ def find(name: str) -> Profile:
             remedy=f"Write one with `accelerate config --config_file {path}`, or take a shipped "
             f"one: {', '.join(names())}.",
         )
-    return Profile(path.resolve(), settings)
+    found = Profile(path.resolve(), settings)
+    if found.deepspeed_file and not found.deepspeed_file.is_file():
+        raise FinetuneError(
+            f"there is no {found.deepspeed_file}, which this profile names",
+            where=str(path),
+            remedy="Put DeepSpeed's file beside the profile.",
+        )
+    return found

@@ -41,13 +41,30 @@ def start(profile: Profile, processes: int | None, command: list[str]) -> NoRetu
 
 
 def arguments(profile: Profile, processes: int | None, gpus: int) -> list[str]:
-    """What `accelerate launch` is told beside the profile, for this machine."""
+    """What `accelerate launch` is told beside the profile, for this machine.
+
+    Raises:
+        FinetuneError: the profile does not start so many processes, or does not know its machines.
+    """
     told = ["--config_file", str(profile.path)]
     if profile.deepspeed_file:
         told += ["--deepspeed_config_file", str(profile.deepspeed_file)]
+    if processes is not None and (processes < 1 or (profile.alone and processes > 1)):
+        raise FinetuneError(
+            f"{profile.name!r} does not start {processes} processes",
+            where="--num-processes",
+            remedy="Leave it out, or take --launch multi_gpu, zero2 or cpu_2.",
+        )
     if profile.alone:
         return told
     where = from_environment()
+    if where.machines == 1 and profile.settings.get("num_machines", 1) > 1:
+        raise FinetuneError(
+            f"{profile.name!r} is for several machines, and nothing tells how many there are",
+            where="--launch",
+            remedy="Set NNODES, NODE_RANK and MASTER_ADDR on each, or start it as a job of Slurm, "
+            "Kubeflow or SkyPilot (`finetune launch`).",
+        )
     if processes is None and gpus:
         processes = gpus * where.machines
     if processes:
@@ -64,7 +81,7 @@ def _require(profile: Profile) -> None:
         raise FinetuneError(
             "DeepSpeed is not installed",
             where=f"--launch {profile.name}",
-            remedy="Install it: pip install 'finetune[deepspeed]'",
+            remedy="Install it: pip install 'deepspeed>=0.19.8,<0.20'",
         )
 
 
@@ -110,6 +127,8 @@ def _launched(call: Any, parsed: Any) -> int:
         return _code(failure.exitcode)
     except SignalException as error:
         return _code(-error.sigval)
+    except (ConnectionError, ValueError) as error:  # accelerate's own checks
+        raise FinetuneError(str(error).splitlines()[0], where="--launch") from error
     return 0
 
 
