@@ -11,7 +11,7 @@ from chain_fakes import recipe
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.keys import digest, keys, plain
 from finetune.recipe.judging import Judge, Rubric
-from finetune.recipe.types import Base, Data, Dpo, Score, Sft
+from finetune.recipe.types import Base, Data, Dpo, Part, Score, Sft
 
 
 def keys_of(given, folder):
@@ -71,6 +71,34 @@ def test_other_rows_in_the_same_file_change_the_key(tmp_path):
     (tmp_path / "pairs.jsonl").write_text('{"a": 2}\n')
     after = keys_of(given, tmp_path)
     assert [name for name in after if after[name] != before[name]] == ["dpo", "evaluate", "merge"]
+
+
+@pytest.mark.parametrize("of", ["mix", "glob"])
+def test_every_source_of_several_counts_by_its_content(tmp_path, of):
+    for name in ("1.jsonl", "2.jsonl"):
+        (tmp_path / name).write_text('{"a": 1}\n')
+    parts = tuple(Part(path=str(tmp_path / name)) for name in ("1.jsonl", "2.jsonl"))
+    data = {"mix": Data(mix=parts), "glob": Data(path=str(tmp_path / "?.jsonl"))}[of]
+    given = with_stage(recipe(tmp_path), 0, data=data)
+    found = [keys_of(given, tmp_path)["sft"]]
+    for name in ("1.jsonl", "2.jsonl"):
+        (tmp_path / name).write_text(f'{{"a": "{name}"}}\n')
+        found.append(keys_of(given, tmp_path)["sft"])
+    if of == "glob":
+        (tmp_path / "3.jsonl").write_text('{"a": 1}\n')
+        found.append(keys_of(given, tmp_path)["sft"])
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("change", [{"weight": 2.0}, {"rows": 5}, {"few_shot": 0.5}])
+def test_how_sources_are_mixed_changes_the_key(tmp_path, change):
+    part = Part(path=str(tmp_path / "train.jsonl"))
+    other = Part(path=str(tmp_path / "pairs.jsonl"))
+
+    def key(*parts):
+        return keys_of(with_stage(recipe(tmp_path), 0, data=Data(mix=parts)), tmp_path)["sft"]
+
+    assert len({key(part, other), key(replace(part, **change), other), key(other, part)}) == 3
 
 
 def test_the_run_and_everything_it_reads_can_be_moved(tmp_path):

@@ -137,6 +137,42 @@ def test_files_of_a_folder_and_of_a_pattern_come_in_the_order_of_their_names(tmp
     assert [each.text for each in texts(Data(path=f"{tmp_path}/1", split="test"))] == ["test"]
 
 
+@pytest.mark.parametrize(
+    ("files", "path", "split", "read"),
+    [
+        (["a.jsonl", "b.jsonl"], ".", "train", ["a.jsonl", "b.jsonl"]),
+        (["train_sft.jsonl", "test_sft.jsonl"], ".", "test_sft", ["test_sft.jsonl"]),
+        (["train.jsonl", "dev.jsonl"], "*.jsonl", "dev", ["dev.jsonl"]),
+        (["test.jsonl"], "test.jsonl", "train", ["test.jsonl"]),
+        (["test.jsonl"], "test.jsonl", "test", ["test.jsonl"]),
+    ],
+)
+def test_a_split_is_the_files_named_after_it(tmp_path, files, path, split, read):
+    for name in files:
+        (tmp_path / name).write_text(json.dumps({"text": name}))
+    found = texts(Data(path=str(tmp_path / path), split=split))
+    assert [each.text for each in found] == read
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "split", "told"),
+    [
+        (["a.jsonl"], "a.jsonl", "validation", "one file has no split 'validation'"),
+        (["a.jsonl"], ".", "test", "no file here is of the split 'test'"),
+        (["train_sft.jsonl", "test_sft.jsonl"], ".", "train", "one of: test_sft, train_sft"),
+        (["train.jsonl", "test.jsonl"], ".", "dev", "one of: test, train"),
+        (["test-00000-of-00001.jsonl", "a.jsonl"], ".", "train", "one of: test"),
+        (["train.jsonl"], "*.jsonl", "dev", "one of: train"),
+    ],
+)
+def test_rows_of_another_split_are_never_read_in_its_place(tmp_path, files, path, split, told):
+    for name in files:
+        (tmp_path / name).write_text(json.dumps({"text": name}))
+    with pytest.raises(DataError) as error:
+        texts(Data(path=str(tmp_path / path), split=split))
+    assert told in str(error.value)
+
+
 def test_a_folder_may_hold_files_whose_columns_have_other_types(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b", "id": 1}\n')
     (tmp_path / "b.jsonl").write_text('{"prompt": "c", "completion": "d", "id": "x", "more": []}\n')

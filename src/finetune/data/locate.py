@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ TEXT_KINDS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", "
 KINDS = {**TEXT_KINDS, ".parquet": "parquet", ".arrow": "arrow"}
 MARKS = "*?["  # of a pattern
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+TRAIN = "train"
+# Names of files by which a folder is known to hold splits, with what publishers add (`test_sft`).
+SPLIT = re.compile(r"(train(ing)?|valid(ation)?|val|dev|test|eval)(_|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ def locate(rows: Rows) -> Source:
     if path.exists():
         return _local(_files_in(path, rows.split), rows)
     if any(mark in rows.path for mark in MARKS):
-        return _local(_matching(path), rows)
+        files = _matching(path)  # all are asked for, unless a split is named too
+        return _local(files if rows.split == TRAIN else _of_split(files, path, rows.split), rows)
     if _looks_like_hub_id(rows.path):
         return Source(hub=rows.path, revision=rows.revision)
     raise DataError(
@@ -83,15 +88,42 @@ def _local(files: tuple[Path, ...], rows: Rows) -> Source:
 
 
 def _files_in(path: Path, split: str) -> tuple[Path, ...]:
-    """The file itself; of a folder, the files named after the split, else all it holds."""
+    """The file itself; of a folder, the files of the split (all, where they have no splits)."""
     if path.is_file():
-        return (path.resolve(),)
+        return _of_split((path.resolve(),), path, split)
     found = sorted(p.resolve() for p in path.iterdir() if p.is_file() and _suffix(p) in KINDS)
-    named = tuple(p for p in found if p.name.split(".")[0].split("-")[0] == split)
     if not found:
         known = ", ".join(KINDS)
         raise DataError("no data file in this folder", where=str(path), remedy=f"Known: {known}.")
-    return named or tuple(found)
+    return _of_split(tuple(found), path, split)
+
+
+def _of_split(files: tuple[Path, ...], path: Path, split: str) -> tuple[Path, ...]:
+    """The files of `split`. One file may be given as it is; nothing held out is read unasked."""
+    named = tuple(file for file in files if _split_of(file) == split)
+    parted = sorted({name for name in map(_split_of, files) if SPLIT.match(name)})
+    if named:
+        return named
+    if split == TRAIN and (path.is_file() or not parted):
+        return files
+    if path.is_file():
+        raise DataError(
+            f"one file has no split {split!r}",
+            where=str(path),
+            remedy="Remove `split`, or give the folder of the splits' files.",
+        )
+    raise DataError(
+        f"no file here is of the split {split!r}",
+        where=str(path),
+        remedy=f"Set `split` to one of: {', '.join(parted)}."
+        if parted
+        else f"Name its file {split}.jsonl or the like, or remove `split`.",
+    )
+
+
+def _split_of(file: Path) -> str:
+    """What stands before the first point or hyphen: `train-00000-of-00002.parquet` is train."""
+    return file.name.split(".")[0].split("-")[0]
 
 
 def _matching(pattern: Path) -> tuple[Path, ...]:
