@@ -202,5 +202,11 @@ def comparison(rate: float) -> dict:
             "pairs": pairs,
             "baselines": ["lead_3"],
             "statistics": {"level": 0.95},
+            "groups": {
+                "<i>hardness</i>": {
+                    label: {"rows": rows, "models": {m: {"rouge1": rows + 0.123} for m in MODELS}}
+                    for label, rows in ((HOSTILE[0], 41), ("easy", 19))
+                }
+            },
         }
     }

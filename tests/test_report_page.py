@@ -98,6 +98,15 @@ def test_every_number_of_the_comparison_stands_in_the_page_as_the_file_has_it(sh
             assert f"{number(value['low'])} to {number(value['high'])}" in shown.text
 
 
+def test_scores_of_each_group_of_rows_stand_in_the_page(shown):
+    (kind, labels), *_ = report_run.comparison(1.0)["samsum"]["groups"].items()
+    assert f"by {kind}" in shown.text
+    for label, group in labels.items():
+        assert f"{label}{number(group['rows'])} rows" in shown.text
+        mean = group["models"]["sft"]["rouge1"]
+        assert shown.cells.count([f"{mean}", number(mean)]) == len(report_run.MODELS)
+
+
 def test_hostile_text_stays_text(shown):
     assert set(shown.tags) <= set(KNOWN.split())
     assert not shown.handlers

@@ -14,7 +14,7 @@ from finetune.chain.rescore import rescore
 from finetune.errors import FinetuneError
 from finetune.recipe.types import Candidate, Data, Evaluate, Score
 from finetune.scoring import files
-from finetune.scoring.compare import compare
+from finetune.scoring.compare import by_group, compare
 from finetune.scoring.score import means, score
 from finetune.tasks import TASKS
 from finetune.tasks.base import Metric
@@ -157,3 +157,14 @@ def test_a_yes_or_no_of_every_row_gets_an_interval_of_some_width():
     found = compare(rows, [Metric("right"), Metric("rouge")], seed=1)["models"]["base"]
     assert found["right"]["high"] == pytest.approx(100 * 1.96**2 / (30 + 1.96**2), rel=1e-3)
     assert found["rouge"]["high"] == 0
+
+
+def test_means_by_label_are_over_the_rows_with_that_label():
+    rows = {"one": [{"right": 100.0}, {"right": 0.0}, {"right": 50.0}]}
+    labels = ["easy", "hard", "easy"]
+    assert by_group(rows, [Metric("right", better="higher")], {"hardness": labels}) == {
+        "hardness": {
+            "easy": {"rows": 2, "models": {"one": {"right": 75.0}}},
+            "hard": {"rows": 1, "models": {"one": {"right": 0.0}}},
+        }
+    }

@@ -54,6 +54,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The rows with one label, and the mean of each model on each metric over them."""
+
+    rows: int
+    models: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
 class Table:
     """One task over one set of rows."""
 
@@ -65,6 +73,7 @@ class Table:
     against: str | None = None
     pairs: dict[str, dict[str, Pair]] = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
+    groups: dict[str, dict[str, Group]] = field(default_factory=dict)  # kind -> label -> group
 
     @property
     def main(self) -> list[Metric]:
@@ -75,6 +84,11 @@ class Table:
     def rest(self) -> list[Metric]:
         """All others."""
         return [metric for metric in self.metrics if not metric.in_table and self._is_known(metric)]
+
+    @property
+    def grouped(self) -> list[Metric]:
+        """The metrics that are shown for each group of rows: those read first, with a direction."""
+        return [metric for metric in self.main if metric.sign]
 
     @property
     def headline(self) -> Metric | None:
@@ -114,6 +128,10 @@ def _table(stage: str, name: str, found: dict[str, Any]) -> Table:
         against=found.get("against"),
         pairs=each_of(Pair, found.get("pairs", {})),
         baselines=found.get("baselines", []),
+        groups={
+            kind: {label: _known(Group, each) for label, each in labels.items()}
+            for kind, labels in found.get("groups", {}).items()
+        },
     )
 
 
