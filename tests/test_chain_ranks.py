@@ -18,6 +18,16 @@ from finetune.commands import command
 pytestmark = pytest.mark.heavy
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def run_before():
+    """An earlier run of this process has left accelerate's state, as in the whole suite."""
+    from accelerate import PartialState
+
+    PartialState(cpu=True)
+
+
 ALONE = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 
 
