@@ -3,8 +3,9 @@
     python benchmarks/merge_memory.py
 
 Makes a base of about 0.5 GB of random weights in shards, puts a LoRA adapter on it, and merges it
-in processes of their own: layer by layer as the merge stage does, and with PEFT's merge_and_unload
-as the documentation shows it. What Python and the libraries hold before is taken off.
+in processes of their own: the merge alone, layer by layer; the whole merge stage, which opens both
+models to compare them; and PEFT's merge_and_unload as the documentation shows it. What Python and
+the libraries hold before is taken off.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def make(folder: Path, hidden: int) -> tuple[Path, Path]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from finetune.models.tokenizers import load_tokenizer
+    from finetune.recipe.types import Base
+
     config = AutoConfig.for_model(
         "llama",
         vocab_size=8192,
@@ -40,6 +44,7 @@ def make(folder: Path, hidden: int) -> tuple[Path, Path]:
     model.save_pretrained(folder / "base", max_shard_size=SHARD)
     lora = LoraConfig(r=8, target_modules="all-linear", init_lora_weights=False)
     get_peft_model(model, lora).save_pretrained(folder / "adapter")
+    load_tokenizer(Base(model="tiny-mistral"))[0].save_pretrained(folder / "base")
     return folder / "base", folder / "adapter"
 
 
@@ -51,6 +56,17 @@ def by_layer(base: Path, adapter: Path, out: Path) -> None:
 
     ref = ModelRef(base=Base(model=str(base), dtype="float32"), adapters=(adapter,))
     merge(ref, "full_precision", out, limit=100_000_000)
+
+
+def stage(base: Path, adapter: Path, out: Path) -> None:
+    """The merge with its comparison, as a recipe runs it."""
+    from finetune.job import Job, ModelRef
+    from finetune.recipe.types import Base, Merge
+    from finetune.stages import merge
+
+    ref = ModelRef(base=Base(model=str(base), dtype="float32"), adapters=(adapter,))
+    out.mkdir()
+    merge.run(Merge(name="merge"), Job(name="merge", out=out, seed=1, model=ref))
 
 
 def plain(base: Path, adapter: Path, out: Path) -> None:
@@ -67,6 +83,8 @@ def measured(function: Any, arguments: tuple[Path, ...], answer: Any) -> None:
     """Bytes above what the imports hold, and seconds."""
     import peft  # noqa: F401
     import transformers
+
+    import finetune.stages.merge  # noqa: F401
 
     transformers.logging.disable_progress_bar()
     before, started = _held(), time.monotonic()
@@ -93,7 +111,7 @@ def main() -> None:
         maker.join()
         size = sum(file.stat().st_size for file in (folder / "base").glob("*.safetensors"))
         sys.stdout.write(f"merged size {size / 1e9:.2f} GB\n")
-        for function in (by_layer, plain):
+        for function in (by_layer, stage, plain):
             answer = context.Queue()
             places = (folder / "base", folder / "adapter", folder / function.__name__)
             process = context.Process(target=measured, args=(function, places, answer))

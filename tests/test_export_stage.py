@@ -1,6 +1,8 @@
 """An export holds the model in every format, says so truthfully, and can be uploaded."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -101,12 +103,41 @@ def test_the_card_tells_what_the_records_tell(exported):
 
 
 def test_the_recipe_beside_the_card_is_the_recipe(exported, tmp_path):
+    """But for where files lie on this machine, which is nobody's business."""
     recipe, folder = exported
     again = load(folder / "recipe.yaml")
-    wanted = load(write(tmp_path, recipe))
+    text = Path(write(tmp_path, recipe)).read_text()
+    for place in (recipe["stages"][0]["sft"]["data"]["path"], recipe["base"]["model"]):
+        text = text.replace(f"{Path(place).parent}/", "")
+    (tmp_path / "there.yaml").write_text(text)
+    wanted = load(tmp_path / "there.yaml")
     assert again.base == wanted.base
     assert again.seed == wanted.seed
     assert again.stages == wanted.stages
+
+
+def test_no_file_that_leaves_tells_where_things_lie_on_this_machine(exported):
+    recipe, folder = exported
+    places = {str(folder.parents[2]), str(Path(recipe["base"]["model"]).parent), str(Path.home())}
+    files = [each for each in folder.rglob("*") if each.is_file()]
+    told = {
+        str(file.relative_to(folder)): place
+        for file in files
+        for place in places
+        if place.encode() in file.read_bytes()
+    }
+    assert told == {}
+
+
+def test_an_export_that_was_changed_is_no_base(exported, tmp_path, capfd):
+    _, folder = exported
+    base = shutil.copytree(folder, tmp_path / "base")
+    file = write(tmp_path, settings(tmp_path, base, ["sft"]))
+    assert ends("plan", file) == 0
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert ends("plan", file) == 1
+    assert "model.safetensors is not the file that was written" in capfd.readouterr().err
 
 
 def test_a_second_run_keeps_the_export_and_another_license_writes_it_anew(exported, tmp_path):

@@ -1,6 +1,7 @@
 """Merged models are the adapters they were made from, whatever the kind, and take little memory."""
 
 import json
+import math
 import re
 import shutil
 from typing import get_args, get_type_hints
@@ -11,7 +12,7 @@ from shapes import FORMATS, make_base
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef
 from finetune.recipe.leaving import Combine
-from finetune.recipe.types import Base, Merge
+from finetune.recipe.types import Base, Data, Evaluate, Merge, Score
 
 pytestmark = pytest.mark.heavy
 
@@ -234,6 +235,51 @@ def test_on_a_quantised_base_the_dequantised_merge_is_nearer(shape, number_forma
     assert facts["dequantized_max_logit"] < (1e-5 if number_format == "nf4" else 5e-2)
     assert facts["dequantized_mean_kl"] <= facts["full_precision_mean_kl"]
     assert not (tmp_path / "merge" / ".other").exists()
+
+
+def test_a_merge_scores_the_adapter_and_both_ways_on_the_tasks_it_names(bases, rows, tmp_path):
+    """On the same rows as an evaluation, by its code: equal models have equal scores."""
+    base = Base(model=str(bases("mistral")), **FORMATS["nf4"])
+    folder = adapter(tmp_path / "adapter", bases("mistral"), target_modules=["q_proj"], r=4)
+    ref = ModelRef(base=base, adapters=(folder,))
+    task = Score(task="loss", data=Data(path=str(rows / "answers.jsonl")))
+    done = run(Merge(name="merge", tasks=(task,)), tmp_path, ref, models={"base": ref})
+    losses = {name: found["loss loss"] for name, found in done.scores.items()}
+    assert list(losses) == ["adapter", "full_precision", "dequantized"]
+    assert losses["dequantized"] == pytest.approx(losses["adapter"], abs=1e-5)
+    assert losses["full_precision"] != pytest.approx(losses["adapter"], abs=1e-5)
+    assert done.facts["dequantized_max_logit"] < 1e-5
+    assert not (tmp_path / "merge" / ".other").exists()
+    alone = Job(name="evaluate", out=tmp_path, seed=7, model=ref, models={"adapter": ref})
+    from finetune.stages import evaluate
+
+    wanted = evaluate.run(Evaluate(name="evaluate", tasks=(task,)), alone).scores
+    assert wanted["adapter"]["loss loss"] == losses["adapter"]
+
+
+def test_logits_that_are_no_numbers_are_no_small_difference():
+    import torch
+
+    from finetune.models.fidelity import difference
+
+    fine, broken = torch.zeros(3, 5), torch.full((3, 5), float("nan"))
+    found = difference([fine, fine], [fine, broken])
+    assert all(math.isnan(each) for each in (found.max_logit, found.mean_logit, found.mean_kl))
+
+
+@pytest.mark.parametrize("method", ["gptq", "bitsandbytes"])
+def test_nothing_is_merged_into_packed_weights(method, bases, tmp_path):
+    from finetune.models.merging import check_base_merges
+
+    folder = shutil.copytree(bases("mistral"), tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    packed = {"quant_method": method, "bits": 4, "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": packed}))
+    base = Base(model=str(folder))
+    with pytest.raises(FinetuneError, match=rf"packed weights of this checkpoint \({method}\)"):
+        check_base_merges(base, "full_precision")
+    if method == "bitsandbytes":
+        check_base_merges(base, "dequantized")
 
 
 def test_a_merge_further_away_than_its_tolerance_is_refused(bases, tmp_path):

@@ -22,7 +22,7 @@ from finetune.data.examples import Conversation, Examples, Pair
 from finetune.data.pairs import answered
 from finetune.data.rows import describe
 from finetune.models.tokenizers import load_tokenizer
-from finetune.recipe.types import Base, Data, Dpo, Evaluate, Pretrain, Recipe, Score, Sft, Stage
+from finetune.recipe.types import Base, Data, Dpo, Pretrain, Recipe, Score, Sft, Stage
 from finetune.tasks import scored
 from finetune.tasks.examples import conversations, pairs, texts
 
@@ -142,7 +142,7 @@ def _place(rows: Examples[Any]) -> Callable[[int], str]:
 def _evaluations(recipe: Recipe) -> Iterator[tuple[str, HeldOut]]:
     """The rows of the recipe's evaluations by the name of the score."""
     for stage in recipe.stages:
-        for score in stage.tasks if isinstance(stage, Evaluate) else ():
+        for score in getattr(stage, "tasks", ()):
             if found := _held_out(score):
                 yield f"{stage.name}.{score.name or score.task}", found
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from finetune.chain.files import write_json
+from finetune.sums import sha256
 
 # A file changed again within one tick of the clock keeps its time; only settled ones are stored.
 SETTLED_SECONDS = 2.0
@@ -22,6 +23,14 @@ class Fingerprints:
         self._known = _read(cache)
         self._fresh: dict[str, str] = {}
 
+    @classmethod
+    def of_user(cls) -> Fingerprints:
+        """Kept in the user's cache folder (`XDG_CACHE_HOME`): of models beside any run."""
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "finetune"
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder / "fingerprints.json")
+
     def of(self, file: Path) -> str:
         """Hash of the file's bytes."""
         status = file.stat()
@@ -29,8 +38,7 @@ class Fingerprints:
         if place in self._known:
             return self._known[place]
         if place not in self._fresh:
-            with file.open("rb") as stream:
-                self._fresh[place] = hashlib.file_digest(stream, "sha256").hexdigest()
+            self._fresh[place] = sha256(file)
             if time.time() - status.st_mtime > SETTLED_SECONDS:
                 self._known[place] = self._fresh[place]
         return self._fresh[place]

@@ -6,11 +6,21 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from finetune.chain.weights import check_weights
+from finetune.chain.weights import check_adapter, check_weights
 from finetune.data.locate import Source, locate
 from finetune.embedded import BASES, base_folder
 from finetune.errors import FinetuneError
-from finetune.recipe.types import Base, Candidate, Data, Evaluate, Recipe, Score, Stage, base_of
+from finetune.recipe.types import (
+    Base,
+    Candidate,
+    Data,
+    Evaluate,
+    Merge,
+    Recipe,
+    Score,
+    Stage,
+    base_of,
+)
 from finetune.scoring import gates
 from finetune.tasks import TASKS, scored
 
@@ -59,7 +69,7 @@ def sources(stage: Stage) -> Iterator[tuple[str, Source]]:
     Raises:
         DataError: a file or split is not there.
     """
-    if isinstance(stage, Evaluate):
+    if isinstance(stage, Evaluate | Merge):
         for score in stage.tasks:
             if data := score.data or _test_split(score):
                 yield from _located(data, score.name)
@@ -102,7 +112,10 @@ def problems(recipe: Recipe) -> list[FinetuneError]:
 def _check_models(stage: Stage) -> None:
     """Models from outside are there and whole."""
     for model in getattr(stage, "models", ()):
-        if model.model is None or adapter_path(model):
+        if model.model is None:
+            continue
+        if adapter := adapter_path(model):
+            check_adapter(adapter, f"models: {model.model}")
             continue
         try:
             if folder := base_path(model.base()):
@@ -128,9 +141,9 @@ def _check_judges(stage: Stage) -> None:
 
 def _check_scores(stage: Stage) -> None:
     """Metrics that a recipe names are there, those of its gates included."""
+    for score in getattr(stage, "tasks", ()):
+        scored.code(score)
     if isinstance(stage, Evaluate):
-        for score in stage.tasks:
-            scored.code(score)
         gates.check_metrics(stage)
 
 

@@ -56,6 +56,7 @@ def keys(recipe: Recipe, prints: Fingerprints) -> dict[str, Keyed]:
                 "base": base,
                 "data": _data(stage, prints),
                 "tasks": _task_versions(stage),
+                "judges": _judges(stage, prints),
                 **_settings(stage),
                 **_parents(recipe, stage, made, prints),
             }
@@ -86,6 +87,8 @@ def _settings(stage: Stage) -> dict[str, Any]:
     # The others have keys of their own; `require` judges a result and changes none.
     for other in ("name", "from_", "models", "require"):
         settings.pop(other, None)
+    if not settings.get("tasks"):
+        settings.pop("tasks", None)  # a merge that scores nothing
     if settings.get("combine"):
         settings["combine"].pop("adapters")
     for task in settings.get("tasks", ()):
@@ -113,15 +116,7 @@ def _parents(
     if isinstance(stage, Evaluate):
         # The names too: they head the rows of the scores.
         models = scored_models(recipe, stage)
-        judges = {
-            score.name: _content(base_of(score.judge), prints)
-            for score in stage.tasks
-            if score.judge and not score.judge.endpoint
-        }
-        return {
-            "models": [[each.name, _scored(each, made, prints)] for each in models],
-            "judges": judges or None,
-        }
+        return {"models": [[each.name, _scored(each, made, prints)] for each in models]}
     if isinstance(stage, Merge) and stage.combine:
         return {"adapters": [made[each.name].key for each in combined(recipe, stage)]}
     before = parent(recipe, stage)
@@ -129,6 +124,16 @@ def _parents(
         scores = [made[each.name].key for each in evaluations(recipe, stage)]
         return {"from": made[before.name].key if before else None, "scores": scores}
     return {"from": made[before.name].key if before else None}
+
+
+def _judges(stage: Stage, prints: Fingerprints) -> dict[str, Any] | None:
+    """Judges on this machine, by their content."""
+    found = {
+        score.name: _content(base_of(score.judge), prints)
+        for score in getattr(stage, "tasks", ())
+        if score.judge and not score.judge.endpoint
+    }
+    return found or None
 
 
 def _scored(model: Candidate, made: dict[str, Keyed], prints: Fingerprints) -> str:
@@ -161,7 +166,7 @@ def _content(base: Base, prints: Fingerprints) -> dict[str, Any]:
 def _task_versions(stage: Stage) -> dict[str, int]:
     """Versions of the prompts and scores that the stage uses."""
     names: set[str] = set()
-    if isinstance(stage, Evaluate):
+    if isinstance(stage, Evaluate | Merge):
         names = {score.task for score in stage.tasks}
     elif data := getattr(stage, "data", None):
         # Columns may tell that rows are those of a task, which then words them.

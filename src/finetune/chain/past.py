@@ -5,7 +5,7 @@ from __future__ import annotations
 from finetune.chain.links import evaluations, lineage
 from finetune.chain.plan import Plan
 from finetune.job import Past
-from finetune.recipe.types import Evaluate, Export
+from finetune.recipe.types import Export
 from finetune.scoring.files import comparison
 
 
@@ -17,13 +17,12 @@ def past(plan: Plan, stage: Export) -> tuple[Past, ...]:
     for step in plan.steps:
         record = step.record or plan.store.find(step.stage.name, step.keyed.key).record
         if record and step.stage.name in names:
-            scores = comparison(record.folder) if isinstance(step.stage, Evaluate) else {}
             found.append(
                 Past(
                     stage=step.stage,
                     model=record.model_ref(),
                     facts=record.facts,
-                    comparison=scores,
+                    comparison=comparison(record.folder),
                 )
             )
     return tuple(found)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from finetune.chain import verify
 from finetune.chain.files import shown
 from finetune.chain.fingerprint import Fingerprints
-from finetune.chain.inputs import problems, together
+from finetune.chain.inputs import adapter_path, problems, together
 from finetune.chain.keys import Keyed, keys
-from finetune.chain.links import needed
+from finetune.chain.links import lineage, needed
 from finetune.chain.record import Record
 from finetune.chain.store import Store
 from finetune.chain.why import PARENT, differences
-from finetune.recipe.types import Recipe, Stage
+from finetune.job import ModelRef
+from finetune.recipe.types import Export, Recipe, Stage
 
 Status = Literal["keep", "resume", "run"]
 
@@ -61,7 +64,8 @@ def make(recipe: Recipe, prints: Fingerprints | None = None) -> Plan:
     """Compare a recipe with what its run folder holds.
 
     Raises:
-        FinetuneError: files that the recipe reads are not there; all of them at once.
+        FinetuneError: files that the recipe reads are not there, or not those that were written;
+            all of them at once.
     """
     if found := problems(recipe):
         raise together(found, "with what the recipe reads")
@@ -71,8 +75,28 @@ def make(recipe: Recipe, prints: Fingerprints | None = None) -> Plan:
     steps: dict[str, Step] = {}
     for stage in recipe.stages:
         steps[stage.name] = _step(recipe, stage, keyed[stage.name], store, steps)
+    found = verify.faults(_taken(recipe, steps), prints)
     prints.save()
+    if found:
+        raise together(found, "with the weights that are to be used")
     return Plan(recipe=recipe, store=store, steps=tuple(steps.values()))
+
+
+def _taken(recipe: Recipe, steps: dict[str, Step]) -> Iterator[ModelRef]:
+    """Models on this machine that the stages to run take."""
+    for step in steps.values():
+        stage = step.stage
+        if step.status == "keep":
+            continue
+        yield ModelRef(base=recipe.base)
+        for model in getattr(stage, "models", ()):
+            if adapter := adapter_path(model):
+                yield ModelRef(base=recipe.base, adapters=(adapter,))
+            elif model.model:
+                yield ModelRef(base=model.base())
+        before = lineage(recipe, stage) if isinstance(stage, Export) else needed(recipe, stage)
+        kept = (steps[each.name].record for each in before)
+        yield from (ref for record in kept if record and (ref := record.model_ref()))
 
 
 def _step(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from finetune.chain.files import write_json
 from finetune.job import ModelRef
+from finetune.sums import sha256
 
 NAME = "record.json"
 CHECKPOINTS = "checkpoints"
@@ -30,6 +32,8 @@ class Record:
     warnings: list[str]
     made: dict[str, Any]  # versions, platform, device, git commit, times, memory
     files: dict[str, int]  # sizes, by path below the stage's folder
+    # of the files in folders of it: models and adapters; empty where none was kept
+    sha256: dict[str, str] = field(default_factory=dict)
     folder: Path = field(compare=False)  # where it lies now; not written
 
     def model_ref(self) -> ModelRef | None:
@@ -68,7 +72,7 @@ def read(folder: Path) -> Record | None:
         if not isinstance(data, dict):
             raise TypeError
         names = {each.name for each in fields(Record)} - {"folder"}
-        record = Record(**{name: data[name] for name in names}, folder=folder)
+        record = Record(**{name: data[name] for name in names if name in data}, folder=folder)
         _verify(record)
     except FileNotFoundError:
         return None
@@ -81,8 +85,9 @@ def read(folder: Path) -> Record | None:
 
 def _verify(record: Record) -> None:
     """Types of what is used without a look later."""
-    tables = (record.ingredients, record.facts, record.scores, record.made, record.files)
-    if not isinstance(record.key, str) or not all(isinstance(each, dict) for each in tables):
+    tables = (record.ingredients, record.facts, record.scores, record.made)
+    files = (record.files, record.sha256)
+    if not isinstance(record.key, str) or not all(isinstance(t, dict) for t in (*tables, *files)):
         raise TypeError
     record.model_ref()
 
@@ -94,6 +99,11 @@ def list_files(folder: Path) -> dict[str, int]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not _passing(path.relative_to(folder))
     }
+
+
+def hash_files(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """sha256 of those of the files that lie in folders below the stage's own: its models."""
+    return {name: sha256(folder / name) for name in files if len(Path(name).parts) > 1}
 
 
 def _passing(path: Path) -> bool:

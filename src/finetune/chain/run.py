@@ -141,6 +141,7 @@ def _run_step(plan: Plan, index: int) -> str:
 def _finish(plan: Plan, step: Step, part: Path, done: inside.Done, times: dict[str, Any]) -> None:
     result, store, name = done.result, plan.store, step.stage.name
     model = result.model.to_json(store.folder) if result.model else None
+    files = records.list_files(part)
     record = Record(
         key=step.keyed.key,
         ingredients=step.keyed.ingredients,
@@ -151,7 +152,8 @@ def _finish(plan: Plan, step: Step, part: Path, done: inside.Done, times: dict[s
         scores=result.scores,
         warnings=list(result.warnings),
         made={**times, **done.made, **provenance.machine()},
-        files=records.list_files(part),
+        files=files,
+        sha256=records.hash_files(part, files),
         folder=part,
     )
     if aside := store.finish(record, part):

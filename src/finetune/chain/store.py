@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class Store:
         """
         final = self.final(record.name, record.key)
         with folder_errors(self.folder):
+            _share(part)
             record.write(part)
             aside = _put_aside(final)
             part.rename(final)
@@ -125,6 +127,14 @@ def _put_aside(folder: Path) -> Path | None:
         number += 1
     folder.rename(aside)
     return aside
+
+
+def _share(folder: Path) -> None:
+    """Give weights the permissions of other files; safetensors writes them for the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(0o666 & ~mask)
 
 
 def _steps(path: Path) -> tuple[int, int] | None:

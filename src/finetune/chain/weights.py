@@ -1,4 +1,4 @@
-"""Whether a base's weights are there and whole, told from the headers of their files.
+"""Whether weights are there and whole, told from the headers of their files.
 
 Loading would find out too, but only inside the first stage and in words of its own.
 """
@@ -14,6 +14,7 @@ from finetune.errors import FinetuneError
 
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
 LARGEST_HEADER = 100_000_000  # the format's own bound
 
 
@@ -47,20 +48,43 @@ def check_weights(folder: Path, where: str) -> None:
     Raises:
         FinetuneError: which file it is.
     """
-    _read_json(folder / "config.json", where)
+    _read_json(folder / "config.json", where, "base")
     for file in _files(folder, where):
-        if fault := _fault(file):
-            raise FinetuneError(
-                f"{file.name} {fault}",
-                where=where,
-                remedy="Copy or download the base again: this file is not whole.",
-            )
+        _check_whole(file, where, "base")
+
+
+def check_adapter(folder: Path, where: str) -> None:
+    """Refuse an adapter whose weights are missing, cut short, or a pickle.
+
+    Raises:
+        FinetuneError: which file it is.
+    """
+    _read_json(folder / "adapter_config.json", where, "adapter")
+    file = folder / ADAPTER
+    if not file.is_file() and file.with_suffix(".bin").is_file():
+        raise FinetuneError(
+            f"this adapter is a pickle ({ADAPTER.replace('.safetensors', '.bin')}), which can run "
+            "code",
+            where=where,
+            remedy="Load it once where you trust it and call save_pretrained: that writes "
+            f"{ADAPTER}.",
+        )
+    _check_whole(file, where, "adapter")
+
+
+def _check_whole(file: Path, where: str, what: str) -> None:
+    if fault := _fault(file):
+        raise FinetuneError(
+            f"{file.name} {fault}",
+            where=where,
+            remedy=f"Copy or download the {what} again: this file is not whole.",
+        )
 
 
 def _files(folder: Path, where: str) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
-        names = _read_json(index, where).get("weight_map", {}).values()
+        names = _read_json(index, where, "base").get("weight_map", {}).values()
         return [folder / name for name in sorted(set(names))]
     if (folder / WHOLE).is_file():
         return [folder / WHOLE]
@@ -75,14 +99,14 @@ def _files(folder: Path, where: str) -> list[Path]:
     )
 
 
-def _read_json(file: Path, where: str) -> dict[str, Any]:
+def _read_json(file: Path, where: str, what: str) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise FinetuneError(
             f"{file.name} cannot be read: {error}",
             where=where,
-            remedy="Copy or download the base again.",
+            remedy=f"Copy or download the {what} again.",
         ) from error
     return found if isinstance(found, dict) else {}
 

@@ -104,11 +104,16 @@ def opened(parsed: argparse.Namespace) -> Speaker:
         FinetuneError: there is none, or it cannot be opened.
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # asks for an optional package
+    from finetune.chain.fingerprint import Fingerprints
+    from finetune.chain.verify import check_model
     from finetune.talk.target import find_target, with_base
 
     base = with_base(parsed.base, parsed.dtype, parsed.load_in_4bit)
     target = find_target(parsed.target, parsed.of_stage, base)
     console.say(f"opening {target.name}")
+    prints = Fingerprints.of_user()
+    check_model(target.ref, prints)
+    prints.save()
     from transformers import set_seed
 
     from finetune.stages.quiet import hush

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ from finetune.data.tokens import stop_ids
 from finetune.errors import FinetuneError
 from finetune.export.gguf_file import write_gguf
 from finetune.export.modelfile import modelfile
+from finetune.export.names import shown
+from finetune.models.identity import NAME as IDENTITY
 from finetune.models.load import context_length, open_base, read_config
 from finetune.models.tokenizers import source
 from finetune.recipe.types import Base
@@ -80,6 +83,16 @@ def write_adapter(adapters: tuple[Path, ...], folder: Path) -> None:
             remedy="Merge before the next one is trained, or leave `adapter` out.",
         )
     shutil.copytree(adapters[0], folder, dirs_exist_ok=True)
+    for name, field in (("adapter_config.json", "base_model_name_or_path"), (IDENTITY, "model")):
+        _rename_base(folder / name, field)
+
+
+def _rename_base(file: Path, field: str) -> None:
+    """Name the base as others may read it: not by where it lies here."""
+    if file.is_file():
+        told = json.loads(file.read_text("utf-8"))
+        told[field] = told[field] and shown(told[field])
+        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def write_gguf_files(

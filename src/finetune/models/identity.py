@@ -25,17 +25,21 @@ def write_identity(base: Base, adapter: Path) -> None:
 
 
 def identity(base: Base) -> dict[str, Any]:
-    """Name, commit (of a hub id) and a digest of the weights' files, in no time for any size."""
+    """Name, commit (of a hub id) and a digest of the weights' files, in no time for any size.
+
+    The digest is None where the weights of a hub id have not been fetched yet.
+    """
     folder = weights_folder(base)
+    files = sorted(folder.glob("*.safetensors"))
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in files:
         digest.update(f"{file.name} {file.stat().st_size}".encode())
         with file.open("rb") as stream:
             digest.update(stream.read(EDGE))
             stream.seek(max(0, file.stat().st_size - EDGE))
             digest.update(stream.read(EDGE))
     commit = folder.name if folder.parent.name == "snapshots" else None
-    return {"model": base.model, "commit": commit, "weights": digest.hexdigest()}
+    return {"model": base.model, "commit": commit, "weights": digest.hexdigest() if files else None}
 
 
 def check_identity(ref: ModelRef) -> None:
@@ -50,8 +54,16 @@ def check_identity(ref: ModelRef) -> None:
             continue  # made elsewhere: only its shapes can tell
         wanted = json.loads((adapter / NAME).read_text("utf-8"))
         has = has or identity(ref.base)
-        if has["weights"] != wanted["weights"]:
+        if not _same(wanted, has):
             raise _other_base(adapter, wanted, has)
+
+
+def _same(wanted: dict[str, Any], has: dict[str, Any]) -> bool:
+    """One commit is one base; without commits, or under two, the weights tell."""
+    if wanted["commit"] and wanted["commit"] == has["commit"]:
+        return True
+    known = has["weights"] is not None or bool(wanted["commit"] and has["commit"])
+    return wanted["weights"] == has["weights"] or not known
 
 
 def _other_base(adapter: Path, wanted: dict[str, Any], has: dict[str, Any]) -> FinetuneError:

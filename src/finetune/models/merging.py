@@ -19,7 +19,7 @@ from finetune.job import ModelRef
 from finetune.models.adapters import is_quantized
 from finetune.models.hardware import dtype
 from finetune.models.identity import check_identity
-from finetune.models.load import empty_model, open_base, read_config
+from finetune.models.load import empty_model, open_base, own_quantization, read_config
 from finetune.models.shards import LIMIT, Shards, ShardWriter, tensor_names
 from finetune.models.stack import put_adapters
 from finetune.models.tokenizers import source
@@ -47,21 +47,19 @@ def merge(ref: ModelRef, onto: str, folder: Path, limit: int = LIMIT) -> str:
     Raises:
         FinetuneError: PEFT cannot merge this kind of adapter.
     """
-    from peft import PeftConfig
-
-    configs = [PeftConfig.from_pretrained(str(folder)) for folder in ref.adapters]
-    for config, adapter in zip(configs, ref.adapters, strict=True):
-        _check_mergeable(config, adapter)
+    for adapter in ref.adapters:
+        _check_mergeable(adapter)
+    check_base_merges(ref.base, onto)
     check_identity(ref)
     empty = empty_model(ref.base)
     shards = Shards.of_base(ref.base)
     tied = dict(getattr(empty, "all_tied_weights_keys", None) or {})
     names = list(empty.state_dict())
     unlike = any(name not in shards and tied.get(name) not in shards for name in names)
-    if unlike or ref.base.add_tokens or not all(map(_merges_by_layer, configs)):
+    if unlike or ref.base.add_tokens or not merges_by_layer(ref.adapters):
         _merge_whole(ref, onto, folder)
         return "whole"
-    if onto == "dequantized" and ref.base.quantization:
+    if onto == "dequantized" and (ref.base.quantization or own_quantization(read_config(ref.base))):
         weights = _dequantized(open_base(ref.base))
     else:
         weights = _from_disk(shards, tied)
@@ -80,9 +78,35 @@ def merge(ref: ModelRef, onto: str, folder: Path, limit: int = LIMIT) -> str:
     return "by layer"
 
 
-def _merges_by_layer(config: Any) -> bool:
-    start = getattr(config, "init_lora_weights", True)
-    return str(config.peft_type.value) in BY_LAYER and start in PLAIN_STARTS
+def check_base_merges(base: Base, onto: str) -> None:
+    """Refuse a base without weights that an adapter can be added to.
+
+    Raises:
+        FinetuneError: its checkpoint holds them packed.
+    """
+    method = own_quantization(read_config(base)).get("quant_method")
+    if method is None or (method == "bitsandbytes" and onto == "dequantized"):
+        return
+    onto_rounded = "`onto: dequantized`, or " if method == "bitsandbytes" else ""
+    raise FinetuneError(
+        f"nothing can be merged into the packed weights of this checkpoint ({method})",
+        where=f"base.model: {base.model}",
+        remedy=f"Take {onto_rounded}the adapter as it is (`export: {{formats: [adapter]}}`), or "
+        "train on the unquantised model with `base.quantization`.",
+    )
+
+
+def merges_by_layer(adapters: Sequence[Path]) -> bool:
+    """Whether each layer of these adapters can be put on and merged without the others."""
+    configs = [_config(adapter) for adapter in adapters]
+    starts = {getattr(config, "init_lora_weights", True) for config in configs}
+    return {config.peft_type.value for config in configs} <= BY_LAYER and starts <= PLAIN_STARTS
+
+
+def _config(adapter: Path) -> Any:
+    from peft import PeftConfig
+
+    return PeftConfig.from_pretrained(str(adapter))
 
 
 def _from_disk(shards: Shards, tied: dict[str, str]) -> Weights:
@@ -124,7 +148,8 @@ def on_skeleton(empty: Any, adapters: Sequence[Path]) -> Any:
     return empty
 
 
-def _check_mergeable(config: Any, adapter: Path) -> None:
+def _check_mergeable(adapter: Path) -> None:
+    config = _config(adapter)
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise FinetuneError(
             f"{config.peft_type.value} adds to the input, not to weights: nothing can be merged",

@@ -11,6 +11,7 @@ from finetune.recipe.problems import near
 from finetune.recipe.read import Reading
 from finetune.recipe.tuning_check import BASE, Made, after, check_tuning, trains_weights
 from finetune.recipe.types import (
+    ADAPTER,
     STAGES,
     Dpo,
     Evaluate,
@@ -20,6 +21,7 @@ from finetune.recipe.types import (
     Recipe,
     Stage,
     Tuned,
+    ways,
 )
 
 
@@ -42,6 +44,8 @@ def check_chain(recipe: Recipe, reading: Reading) -> None:
             if not _unsure(before.adapter or stage.name, reading):
                 check_export(stage, before.adapter, before.merged, before.quantized, reading)
             continue
+        if isinstance(stage, Merge):
+            _compared(stage, [ADAPTER, *ways(stage, before.quantized)], reading)
         if isinstance(stage, Merge) and stage.combine is not None:
             _combined(stage, stage.combine, made, reading)
         last = made[stage.name] = _follow(stage, before, recipe, reading)
@@ -156,12 +160,7 @@ def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: 
     if not known and not reading.problems.touch("base"):
         reading.refuse_at(stage.name, "there is no model to score yet: put it after a stage")
     models = names or known
-    for number, score in enumerate(stage.tasks or (), start=1):
-        for key in ("reference", "against"):
-            name = getattr(score, key)
-            if name is not None and name not in models:
-                path = f"{stage.name}.tasks[{number}].{key}"
-                _no_model(name, list(models), path, reading)
+    _compared(stage, list(models), reading)
     for name, rule in (stage.require or {}).items():
         path = f"{stage.name}.require.{name}"
         if reading.problems.touch(path):
@@ -169,6 +168,15 @@ def _scored(stage: Evaluate, made: Mapping[str, Made], recipe: Recipe, reading: 
         against = gates.parse(name, rule, ()).against
         if against and against not in {*models, *gates.BASELINES}:
             _no_model(against, list(models), path, reading)
+
+
+def _compared(stage: Evaluate | Merge, models: list[str], reading: Reading) -> None:
+    """Models that a task compares with are among those scored."""
+    for number, score in enumerate(stage.tasks or (), start=1):
+        for key in ("reference", "against"):
+            name = getattr(score, key)
+            if name is not None and name not in models:
+                _no_model(name, models, f"{stage.name}.tasks[{number}].{key}", reading)
 
 
 def _combined(stage: Merge, settings: Combine, made: Mapping[str, Made], reading: Reading) -> None:

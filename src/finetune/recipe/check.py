@@ -25,6 +25,7 @@ from finetune.recipe.types import (
     SCORED,
     Base,
     Evaluate,
+    Merge,
     Recipe,
     Score,
     Settings,
@@ -123,15 +124,13 @@ def _stage(stage: Stage, reading: Reading) -> None:
                 _range(inner.name, getattr(value, inner.name), path, reading)
         else:
             _range(field.name, value, f"{stage.name}.{field.name}", reading)
-    if isinstance(stage, Evaluate):
+    if isinstance(stage, Evaluate | Merge):
         _scores(stage, reading)
+    if isinstance(stage, Evaluate):
         for number, model in enumerate(stage.models or (), start=1):
             place = f"{stage.name}.models[{number}].chat_template"
             _template(model.chat_template, place, reading)
         _require(stage, reading)
-        for number, model in enumerate(stage.models or (), start=1):
-            place = f"{stage.name}.models[{number}].chat_template"
-            _template(model.chat_template, place, reading)
     tokens = f"{stage.name}.batch_tokens"
     if getattr(stage, "batch_tokens", None) and f"{stage.name}.batch_size" in reading.places:
         reading.refuse_at(tokens, "`batch_size` counts a step in rows already; keep one of the two")
@@ -158,9 +157,10 @@ def _name(name: str, path: str, reading: Reading) -> None:
         reading.refuse_at(path, f"{name!r} becomes a folder: use letters, digits, '-', '_' and '.'")
 
 
-def _scores(stage: Evaluate, reading: Reading) -> None:
+def _scores(stage: Evaluate | Merge, reading: Reading) -> None:
     seen: set[str] = set()
-    if stage.tasks == () and not reading.problems.touch(f"{stage.name}.tasks"):
+    needs = isinstance(stage, Evaluate) and stage.tasks == ()
+    if needs and not reading.problems.touch(f"{stage.name}.tasks"):
         reading.refuse_at(f"{stage.name}.tasks", "name one task or more, or remove the stage")
     for number, score in enumerate(stage.tasks or (), start=1):
         path = f"{stage.name}.tasks[{number}]"

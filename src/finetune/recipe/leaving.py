@@ -1,4 +1,4 @@
-"""The stages by which a model leaves the chain: merged, and in the forms that others take."""
+"""What a model leaves the chain by: adapters combined, and the forms that others take."""
 
 from __future__ import annotations
 
@@ -31,19 +31,6 @@ class Combine:
     density: float | None = None  # share of values kept
     majority_sign_method: Literal["total", "frequency"] = "total"
     svd_rank: int | None = None  # None: the largest rank among the adapters
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merge(Stage):
-    """The adapter folded into the base's weights, the difference measured on logits."""
-
-    kind: ClassVar[str] = "merge"
-    version: ClassVar[int] = 2
-
-    onto: Literal["full_precision", "dequantized"] = "dequantized"
-    combine: Combine | None = None
-    # Most nats of mean KL from adapter to merged model; null: measured and kept whatever it is.
-    tolerance: float | None = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

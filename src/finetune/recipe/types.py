@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from finetune.recipe.blocks import ENVIRONMENT, Settings, Stage, fills, named_by
 from finetune.recipe.judging import TEMPLATE, Judge, Rubric
-from finetune.recipe.leaving import Export, Merge
+from finetune.recipe.leaving import Combine, Export
 from finetune.recipe.tuning import Esft, Tuned
 
 # What of a conversation is learnt: see docs/recipe.md.
@@ -210,6 +210,29 @@ class Evaluate(Stage):
     batch_size: int = 32
     # {metric: ">= base + 5"} that the last of `models` must reach for the chain to go on
     require: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge(Stage):
+    """The adapter folded into the base's weights, the difference measured on logits and tasks."""
+
+    kind: ClassVar[str] = "merge"
+    version: ClassVar[int] = 2
+
+    onto: Literal["full_precision", "dequantized"] = "dequantized"
+    combine: Combine | None = None
+    # what the adapter and each way to merge it are scored on; on a quantised base both ways
+    tasks: tuple[Score, ...] = ()
+    # Most nats of mean KL from adapter to merged model; null: measured and kept whatever it is.
+    tolerance: float | None = 0.1
+
+
+ADAPTER = "adapter"  # the model a merge is compared with; beside it stand the ways to merge
+
+
+def ways(stage: Merge, quantized: bool) -> tuple[str, ...]:
+    """The ways to merge that a stage measures: on a quantised base both."""
+    return ("full_precision", "dequantized") if quantized else (stage.onto,)
 
 
 STAGES: dict[str, type[Stage]] = {

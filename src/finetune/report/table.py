@@ -10,7 +10,6 @@ from finetune.chain.plan import Step
 from finetune.chain.provenance import changed
 from finetune.chain.record import Record
 from finetune.chain.run import Outcome
-from finetune.recipe.types import Evaluate
 from finetune.report.compared import scores
 from finetune.report.gather import NAME as REPORT
 from finetune.report.layout import columns, duration, number
@@ -40,7 +39,7 @@ def _scores(outcome: Outcome) -> str:
     blocks: list[str] = []
     for step in outcome.plan.steps:
         record = outcome.records.get(step.stage.name)
-        if isinstance(step.stage, Evaluate) and record:
+        if record:
             blocks.append(scores(comparison(record.folder)))
     return "\n\n".join(filter(None, blocks))
 

@@ -25,7 +25,8 @@ from finetune.errors import FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import adapter_weights, is_adapted, write_adapter
 from finetune.models.configs import check_places
-from finetune.models.load import check_base, context_length, read_config
+from finetune.models.fitting import check_model
+from finetune.models.load import context_length, read_config
 from finetune.models.policy import open_policy, save_policy
 from finetune.models.stack import TOP
 from finetune.models.tokenizers import load_tokenizer
@@ -44,7 +45,7 @@ def check(stage: Dpo, job: Job) -> None:
     """Build the library's configs and render some pairs."""
     training.trainer_config(DPOConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
-    check_base(job.model.base)
+    check_model(job.model)
     check_places(job.model.base, stage)
     given = pairs(stage.data)
     announce(given, stage.data, job)

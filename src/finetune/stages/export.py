@@ -14,6 +14,7 @@ from finetune.export import artefacts, gguf_shapes, hub
 from finetune.export.card import card
 from finetune.export.gguf_vocabulary import check_vocabulary
 from finetune.export.modelfile import turns
+from finetune.export.names import named
 from finetune.export.readers import Reader, ask, from_folder, of_gguf
 from finetune.export.round_trip import Agreement, agreement, fitted
 from finetune.export.usage import usage
@@ -23,6 +24,7 @@ from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import is_main
 from finetune.recipe.types import Data, Export, Merge, Pretrain, Recipe
 from finetune.recipe.write import to_yaml
+from finetune.sums import write_sums
 from finetune.tasks.examples import prompts
 
 SAMPLE = Data(task="samsum", split="test")
@@ -50,6 +52,7 @@ def run(stage: Export, job: Job) -> Result:
     readers = _write(stage, job, tokenizer, folder, name)
     found, notes = _round_trip(stage, job, tokenizer, readers)
     _describe(stage, job, folder, name, [f"{file}: {each}" for file, each in found.items()])
+    write_sums(folder)
     facts = _facts(found)
     if stage.push:
         message = f"{name}, exported by finetune"
@@ -162,7 +165,8 @@ def _prompts(past: Sequence[Past], count: int) -> list[list[Message]]:
 def _describe(stage: Export, job: Job, folder: Path, name: str, checks: Sequence[str]) -> None:
     base = job.models["base"].base
     stages = tuple(each.stage for each in job.past)
-    recipe = to_yaml(Recipe(name=name, base=base, stages=(*stages, stage), seed=job.seed))
+    whole = Recipe(name=name, base=base, stages=(*stages, stage), seed=job.seed)
+    recipe = to_yaml(whole, named)
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     text = card(
         name=name,

@@ -2,7 +2,8 @@
 
 On a quantised base there are two ways: `dequantized` adds the adapter to the very weights it was
 trained on, `full_precision` to those they were rounded from. Both are measured against the
-adapter as it was trained; the recipe says which one is kept.
+adapter as it was trained, on logits and on the tasks that the recipe names; the recipe says which
+one is kept.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ from __future__ import annotations
 import gc
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from finetune.console import say, warn
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, Result
-from finetune.models.adapters import is_quantized
 from finetune.models.combining import combine
 from finetune.models.fidelity import Difference, difference, probe_logits
+from finetune.models.fitting import check_model
 from finetune.models.load import free_memory, open_model
-from finetune.models.merging import merge
+from finetune.models.merging import check_base_merges, merge
 from finetune.models.save import save_tokenizer, trained_base
 from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import is_main
-from finetune.recipe.types import Merge
+from finetune.recipe.types import ADAPTER, Evaluate, Merge, ways
+from finetune.stages.scores import check_scores, score_models
 
 # Of one model in two forms, in float32: what the order of additions alone can change.
 EXACT = 1e-3
@@ -33,43 +37,72 @@ OTHER = ".other"  # the way not kept, on disk while it is measured
 
 
 def check(stage: Merge, job: Job) -> None:
-    """Nothing to build before the adapter exists."""
+    """Look at the models to merge, and read the rows of the tasks."""
+    for ref in _parts(stage, job).values():
+        check_model(ref)
+    check_base_merges(job.model.base, stage.onto)
+    if stage.tasks:
+        check_scores(_evaluation(stage), job)
 
 
 def run(stage: Merge, job: Job) -> Result:
-    """Merge, save, reopen what was saved, and measure it; rank 0 does the work."""
+    """Merge, save, reopen what was saved, and measure it; rank 0 merges, every rank scores."""
     merged = ModelRef(base=trained_base(job, job.out / "model"))
-    if not is_main():
-        return Result(model=merged)
-    tokenizer, _ = load_tokenizer(job.model.base)
-    ref = _adapter(stage, job, tokenizer)
-    wanted, quantized = _as_trained(ref, tokenizer)
-    found: dict[str, Difference] = {}
-    for onto in ("full_precision", "dequantized") if quantized else (stage.onto,):
-        folder = job.out / ("model" if onto == stage.onto else OTHER)
-        how = merge(ref, onto, folder)
-        save_tokenizer(tokenizer, folder)
-        model = open_model(replace(merged, base=replace(merged.base, model=str(folder))))
-        found[onto] = difference(wanted, probe_logits(model, tokenizer))
-        del model
-        _free()
+    other = replace(merged, base=replace(merged.base, model=str(job.out / OTHER)))
+    found = ways(stage, bool(job.model.base.quantization))
+    models = {onto: merged if onto == stage.onto else other for onto in found}
+    ref = _to_merge(stage, job)
+    done = _merge(stage, job, ref, models) if is_main() else Result()
+    scored = Result()
+    if stage.tasks:
+        PartialState().wait_for_everyone()
+        scored = score_models(_evaluation(stage), replace(job, models={ADAPTER: ref, **models}))
+    if is_main():
         shutil.rmtree(job.out / OTHER, ignore_errors=True)
-    facts: dict[str, Any] = {"onto": stage.onto, "merged": how, **_combined(stage)}
-    for onto, gap in found.items():
-        facts |= gap.facts(onto)
-    return Result(model=merged, facts=facts, warnings=_report(stage, job, found))
+    return Result(
+        model=merged,
+        facts={**done.facts, **scored.facts},
+        scores=scored.scores,
+        warnings=(*done.warnings, *scored.warnings),
+    )
 
 
-def _adapter(stage: Merge, job: Job, tokenizer: Any) -> ModelRef:
+def _merge(stage: Merge, job: Job, ref: ModelRef, models: dict[str, ModelRef]) -> Result:
+    """Write each of `models` and compare its logits with those of the adapter."""
+    tokenizer, _ = load_tokenizer(job.model.base)
+    if stage.combine is not None:
+        combine(stage.combine, _parts(stage, job), job.out / "adapter", job.seed)
+        tokenizer.save_pretrained(job.out / "adapter")
+    wanted = _logits(ref, tokenizer)
+    facts: dict[str, Any] = {"onto": stage.onto, **_combined(stage)}
+    gaps: dict[str, Difference] = {}
+    for onto, model in models.items():
+        folder = Path(str(model.base.model))
+        shutil.rmtree(folder, ignore_errors=True)
+        facts["merged"] = merge(ref, onto, folder)
+        save_tokenizer(tokenizer, folder)
+        gaps[onto] = difference(wanted, _logits(model, tokenizer))
+        facts |= gaps[onto].facts(onto)
+    return Result(facts=facts, warnings=_report(stage, job, gaps))
+
+
+def _evaluation(stage: Merge) -> Evaluate:
+    return Evaluate(name=stage.name, tasks=stage.tasks)
+
+
+def _parts(stage: Merge, job: Job) -> dict[str, ModelRef]:
+    """The models whose adapters are merged, by stage."""
+    if stage.combine is None:
+        return {job.name: job.model}
+    return {name: job.models[name] for name in stage.combine.adapters}
+
+
+def _to_merge(stage: Merge, job: Job) -> ModelRef:
     """The adapter to merge; of several, their combination, saved beside the merged model."""
     if stage.combine is None:
         return job.model
-    refs = {name: job.models[name] for name in stage.combine.adapters}
-    folder = job.out / "adapter"
-    combine(stage.combine, refs, folder, job.seed)
-    tokenizer.save_pretrained(folder)
-    first = next(iter(refs.values()))
-    return replace(first, adapters=(*first.adapters[:-1], folder))
+    first = next(iter(_parts(stage, job).values()))
+    return replace(first, adapters=(*first.adapters[:-1], job.out / "adapter"))
 
 
 def _combined(stage: Merge) -> dict[str, Any]:
@@ -81,17 +114,14 @@ def _combined(stage: Merge) -> dict[str, Any]:
     }
 
 
-def _as_trained(ref: ModelRef, tokenizer: Any) -> tuple[list[torch.Tensor], bool]:
+def _logits(ref: ModelRef, tokenizer: Any) -> list[torch.Tensor]:
+    """Those of the probes, by a model that is let go of."""
     model = open_model(ref)
-    wanted, quantized = probe_logits(model, tokenizer), is_quantized(model)
+    found = probe_logits(model, tokenizer)
     del model
-    _free()
-    return wanted, quantized
-
-
-def _free() -> None:
     gc.collect()
     free_memory()
+    return found
 
 
 def _report(stage: Merge, job: Job, found: dict[str, Difference]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from finetune.data.shorten import fitting, longest
 from finetune.job import Job, Result
 from finetune.models.adapters import keep_full_precision
 from finetune.models.configs import check_places
-from finetune.models.load import check_base, context_length, read_config
+from finetune.models.fitting import check_model
+from finetune.models.load import context_length, read_config
 from finetune.models.policy import open_policy, save_policy
 from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import rank
@@ -32,7 +33,7 @@ def check(stage: Sft, job: Job) -> None:
     """Build the library's configs and render some rows."""
     training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
-    check_base(job.model.base)
+    check_model(job.model)
     check_places(job.model.base, stage)
     limit = longest(stage.train)
     talks = conversations(stage.data)
