@@ -25,8 +25,10 @@ ROOMS = {
     "models": {"recipe", "job", "data", "tasks"},
     "export": {"recipe", "job", "data", "models"},
     "judging": {"recipe", "data", "models"},
+    "memory": {"recipe", "models"},
     "stages": {
         *("recipe", "job", "data", "tasks", "metrics", "models", "scoring", "export", "judging"),
+        "memory",
     },
     "audit": {"recipe", "data", "tasks", "models"},
     "launch": {"recipe"},
@@ -60,6 +62,8 @@ LIGHT = {
     "__main__",
 }
 LIGHT_FILES = {
+    "memory/machine.py",
+    "memory/parts.py",
     "talk/screen.py",
     "talk/target.py",
     "preview/pieces.py",

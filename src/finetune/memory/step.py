@@ -1,0 +1,124 @@
+"""What is in memory while a step of training runs: the very step, on tensors without numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from trl.trainer import utils
+
+from finetune.memory.hollow import hollow_base, put_on, to_cpu
+from finetune.memory.live import Live
+from finetune.memory.parts import optimizer
+from finetune.recipe.types import Base
+
+# What TRL's trainers ask of the head beside log-probabilities.
+SFT = ("log_probs", "entropy", "is_top1")
+DPO = ("log_probs", "entropy", "mean_logits", "is_top1")
+
+Parts = dict[str, int]  # bytes by part, all alive at one moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A micro-batch of training: what goes through the model at once, and how.
+
+    `rows` are those of the batch as the model sees it: of DPO's pairs, two each.
+    """
+
+    rows: int
+    length: int
+    learnt: int  # tokens whose likelihood is computed, of all rows
+    dtype: str = "float32"
+    autocast: str | None = None  # the type that accelerate computes in, where it is not `dtype`
+    checkpointing: bool = False
+    accumulation: int = 1
+    optim: str = "adamw_torch_fused"
+    pairs: bool = False
+    reference: bool = False  # asked in every step, and not beforehand
+
+
+def training(base: Base, adapters: Sequence[Any], step: Step) -> Parts:
+    """Bytes at the peak of a training step.
+
+    Args:
+        base: the model the stage stands on.
+        adapters: PEFT configs, lowest first, of which the last trains; without any, all weights do.
+        step: the micro-batch.
+
+    Raises:
+        Exception: this architecture, or adapter, does not run without numbers.
+    """
+    hollow = put_on(hollow_base(base, getattr(torch, step.dtype)), adapters)
+    model = prepared(hollow, adapters, step)
+    with FakeTensorMode(), Live() as live:
+        to_cpu(model, live)
+        trained = [each for each in model.parameters() if each.requires_grad]
+        shapes = [tuple(each.shape) for each in trained]
+        live.turn("optimizer")
+        width = trained[0].element_size()
+        states = torch.empty(optimizer(shapes, width, step.optim), dtype=torch.uint8)
+        for each in trained:
+            each.register_post_accumulate_grad_hook(lambda p: live.claim(p.grad, "gradients"))
+        for micro_step in range(2):
+            if micro_step and step.accumulation == 1:
+                model.zero_grad(set_to_none=True)
+            live.forget_peak()
+            forward_and_back(model, step, live)
+        del states
+        return dict(live.at_peak)
+
+
+def prepared(model: Any, adapters: Sequence[Any], step: Step) -> Any:
+    """The model ready to train, as TRL's trainers make it."""
+    if step.checkpointing:
+        if adapters:
+            model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.train()
+
+
+def forward_and_back(model: Any, step: Step, live: Live) -> None:
+    """One micro-batch; `live` is told which part is being worked on."""
+    live.turn("activations")
+    ids = torch.zeros(step.rows, step.length, dtype=torch.long)
+    batch = {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
+    batch["attention_mask"][-1, -1] = 0  # a padded batch, as most are: its mask is real
+    cast = torch.autocast("cpu", getattr(torch, step.autocast)) if step.autocast else nullcontext()
+    with cast:
+        loss = _loss(model, batch, step, live)
+        if step.reference:
+            with torch.no_grad():
+                _loss(model, batch, step, live)
+    loss.backward()
+
+
+def _loss(model: Any, batch: dict[str, torch.Tensor], step: Step, live: Live) -> torch.Tensor:
+    """Backbone and head as TRL's `add_fused_lm_head` calls them, on the learnt tokens alone."""
+    whole = model.get_base_model() if hasattr(model, "peft_config") else model
+    live.turn("activations")
+    out = whole.base_model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+    )
+    hidden = out.last_hidden_state[:, :-1]
+    if hidden.requires_grad:
+        hidden.register_hook(lambda _: live.turn("activations"))
+    live.turn("logits")
+    head, config = whole.get_output_embeddings(), whole.config.get_text_config()
+    scored = hidden.reshape(-1, hidden.shape[-1])[: step.learnt].clone()
+    found = utils._ChunkedLogProbFunction.apply(
+        scored,
+        head.weight,
+        head.bias,
+        torch.zeros(len(scored), dtype=torch.long),
+        1.0,
+        utils._CHUNKED_LOGPROB_CHUNK_SIZE,
+        getattr(config, "final_logit_softcapping", None),
+        1.0,
+        DPO if step.pairs else SFT,
+    )
+    return -found[0].sum()
