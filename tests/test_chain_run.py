@@ -85,7 +85,7 @@ def test_mistakes_of_all_stages_are_told_before_the_first_runs(tmp_path):
     [
         ("data", "dpo stopped: pairs.jsonl line 3: 'chosen' is empty\n  Fix the row."),
         ("bug", "dpo stopped: RuntimeError: shapes differ (at chain_fakes.py:"),
-        ("memory", "dpo stopped: out of memory\n  Make the batch smaller"),
+        ("memory", "dpo stopped: out of memory\n  Shorten train.max_length"),
         ("torch", "dpo stopped: out of memory (DefaultCPUAllocator: can't allocate"),
         ("disk", "the disk is full\n  Free some space"),
         ("killed", "dpo stopped: its process was killed from outside (SIGKILL)"),
@@ -113,12 +113,12 @@ def test_a_damaged_result_is_put_aside_and_made_again(tmp_path, capsys):
     assert "damaged-1" in capsys.readouterr().err
 
 
-def test_a_second_run_in_the_same_folder_is_refused_with_who_holds_it(tmp_path, monkeypatch):
+def test_a_second_run_is_refused_at_once_with_who_holds_the_folder(tmp_path, monkeypatch):
     given = recipe(tmp_path)
-    begun = time.monotonic()
-    with lock(tmp_path / "run"):
+    with lock(tmp_path / "run"), monkeypatch.context() as patch:
+        # Patience is for holders that are dead.
+        patch.setattr(time, "sleep", lambda _: pytest.fail("waited for a run that lives"))
         text = fails(given)
-    assert time.monotonic() - begun < 5  # patience is for holders that are dead
     assert f"another run (pid {os.getpid()} on " in text
     assert "output_dir=" in text
     assert len(run(given).ran) == 4
@@ -271,7 +271,7 @@ def test_no_process_outlives_a_killed_run(tmp_path):
     wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-1/whole")
     process.kill()
     process.wait(timeout=15)
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 20
     while children_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not children_in(tmp_path)

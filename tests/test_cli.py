@@ -1,10 +1,9 @@
-"""The command line: what it prints where, its exit codes, and how fast it answers."""
+"""The command line: what it prints where, its exit codes, and what it does without."""
 
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import chain_fakes
@@ -17,6 +16,7 @@ from finetune.errors import Problem, RecipeError
 
 SOURCE = Path(__file__).parents[1] / "src"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE)}
+HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "numpy"}
 
 
 @pytest.fixture
@@ -214,8 +214,7 @@ def test_help_imports_nothing_heavy():
     code = (
         "import sys, contextlib, io, finetune.cli as c, finetune.chain.run, finetune.report.table\n"
         "with contextlib.redirect_stdout(io.StringIO()): c.main([])\n"
-        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'accelerate', 'numpy'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        f"print(sorted({HEAVY} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True
@@ -223,11 +222,11 @@ def test_help_imports_nothing_heavy():
     assert done.stdout == "[]\n"
 
 
-def test_a_kept_run_answers_without_importing_anything_heavy(given, capsys):
+def test_a_kept_run_answers_without_importing_anything_heavy(given, capsys, monkeypatch):
     ends("run", "x.yaml")
-    begun = time.monotonic()
+    for name in HEAVY:
+        monkeypatch.setitem(sys.modules, name, None)  # to import it raises an error
     assert ends("run", "x.yaml") == 0
-    assert time.monotonic() - begun < 1.0
     assert "kept" in capsys.readouterr().out
 
 

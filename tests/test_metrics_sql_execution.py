@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import closing
 
 import pytest
@@ -132,9 +131,8 @@ def test_a_query_that_needs_too_much_is_stopped_by_its_work_and_not_by_the_clock
 def test_a_step_that_does_not_end_is_ended_and_the_next_query_runs(database):
     bomb = "SELECT " + " || ".join(["printf('%.2000000000c', 'a')"] * 9)
     with Worker() as worker:
-        began = time.monotonic()
-        assert worker.run(database, bomb, Limits(seconds=0.1)).status == "timeout"
-        assert time.monotonic() - began < 4
+        outcome = worker.run(database, bomb, Limits(seconds=0.1))
+        assert (outcome.status, outcome.message) == ("timeout", "one step of the query did not end")
         assert worker.run(database, "SELECT 1", LIMITS).rows == ((1,),)
 
 

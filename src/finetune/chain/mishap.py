@@ -11,8 +11,8 @@ from finetune.errors import FinetuneError, StoreError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 LESS_MEMORY = (
-    "Make the batch smaller per device (train.per_device_train_batch_size), shorten "
-    "train.max_length, set base.quantization, or take a smaller base."
+    "Shorten train.max_length, set train.gradient_checkpointing or base.quantization, or take a "
+    "smaller base."
 )
 
 # What gloo and NCCL say when another rank is gone.

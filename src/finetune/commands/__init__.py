@@ -15,6 +15,7 @@ from finetune.commands import (
     run,
     schema,
     score,
+    selftest,
     show,
 )
 from finetune.commands.command import Command
@@ -32,5 +33,6 @@ COMMANDS: tuple[Command, ...] = (
     chat.COMMAND,
     launch.COMMAND,
     doctor.COMMAND,
+    selftest.COMMAND,
     schema.COMMAND,
 )

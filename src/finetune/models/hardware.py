@@ -21,14 +21,32 @@ def on_cpu() -> bool:
     return device().type == "cpu"
 
 
+def half() -> torch.dtype | None:
+    """The 16-bit format that the accelerator computes in; None on a CPU.
+
+    NVIDIA's before Ampere (T4, V100) have float16 alone. torch calls bfloat16 supported there too,
+    since it emulates it, many times slower.
+    """
+    if on_cpu():
+        return None
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
 def dtype(name: str) -> torch.dtype:
-    """`auto` is bfloat16 where the accelerator has it, and float32 elsewhere.
+    """Of weights: `auto` is bfloat16 where the accelerator has it, and float32 elsewhere.
 
     A CPU computes bfloat16 slowly and rounds each step; the exact numbers are worth more there.
+    Training in float16 scales the loss, for which trained weights have to be in float32.
     """
     if name == "auto":
-        name = "bfloat16" if not on_cpu() and torch.cuda.is_bf16_supported() else "float32"
+        return torch.bfloat16 if half() is torch.bfloat16 else torch.float32
     return getattr(torch, name)
+
+
+def compute_dtype(name: str) -> torch.dtype:
+    """Of products with weights in 4 bits: `auto` is what the accelerator computes fastest in."""
+    return half() or torch.float32 if name == "auto" else dtype(name)
 
 
 def peak_memory() -> int:

@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, s
 
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef
-from finetune.models.distributed import shard, size
-from finetune.models.hardware import device, dtype
+from finetune.models.distributed import one_format, shard, size
+from finetune.models.hardware import compute_dtype, device, dtype, on_cpu
 from finetune.models.identity import check_identity
 from finetune.models.stack import put_adapters
 from finetune.models.tokenizers import source
@@ -25,7 +25,9 @@ def open_base(base: Base) -> Any:
         FinetuneError: transformers cannot load it; its own reason stands in the message.
     """
     quantization = quantization_config(base)
-    whole = quantization or own_quantization(read_config(base))  # on its device from the start
+    # On its device from the start: beside a GPU there may be less memory than on it.
+    quantized = quantization or own_quantization(read_config(base))
+    direct = quantized or not (on_cpu() or one_format())
     # Given as None it would take a checkpoint's own away.
     given = {"quantization_config": quantization} if quantization else {}
     try:
@@ -33,7 +35,7 @@ def open_base(base: Base) -> Any:
             source(base),
             revision=base.revision,
             dtype=dtype(base.dtype),
-            device_map={"": device()} if whole else None,
+            device_map={"": device()} if direct else None,
             trust_remote_code=False,
             use_safetensors=True,
             **given,
@@ -47,7 +49,7 @@ def open_base(base: Base) -> Any:
         ) from error
     _compute_exactly(model)
     make_room(model, base)
-    return (model if whole else model.to(device())).eval()
+    return (model if direct else model.to(device())).eval()
 
 
 def _compute_exactly(model: Any) -> None:
@@ -160,7 +162,7 @@ def quantization_config(base: Base) -> BitsAndBytesConfig | None:
         return None
     settings: Settings = dict(base.quantization)
     if settings.get("load_in_4bit"):
-        settings.setdefault("bnb_4bit_compute_dtype", dtype(base.dtype))
+        settings.setdefault("bnb_4bit_compute_dtype", compute_dtype(base.dtype))
     return BitsAndBytesConfig(**settings)
 
 

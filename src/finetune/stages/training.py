@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft.optimizers import create_loraplus_optimizer
 from transformers.trainer_callback import PrinterCallback
 
@@ -15,7 +16,7 @@ from finetune.data.order import training_order
 from finetune.data.shorten import fitting
 from finetune.errors import FinetuneError
 from finetune.job import Job
-from finetune.models.hardware import device, on_cpu, peak_memory
+from finetune.models.hardware import device, half, on_cpu, peak_memory
 from finetune.models.load import are_finite, parameter_count
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Settings, Tuned
@@ -80,7 +81,8 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
     kept = {k: v for k, v in settings.items() if k not in ("max_steps", "train_sampling_strategy")}
     chosen = {
         **DEFAULTS,
-        "bf16": not on_cpu() and "fp16" not in settings,
+        "bf16": half() is torch.bfloat16 and "fp16" not in settings,
+        "fp16": half() is torch.float16 and "bf16" not in settings,
         "gradient_checkpointing": not on_cpu(),
         **kept,
         "num_train_epochs": 1,  # all epochs lie one after another in the rows
@@ -101,11 +103,15 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
         **more,
     }
     try:
-        return kind(**chosen)
+        config = kind(**chosen)
     except (TypeError, ValueError) as error:
         raise FinetuneError(
             str(error).splitlines()[0], where=f"{job.name}.train", remedy="Correct this setting."
         ) from error
+    # One process trains on one GPU. The Trainer would spread each batch over all that it sees, a
+    # whole `per_device_train_batch_size` to each: another batch size than the recipe's.
+    config._n_gpu = min(config.n_gpu, 1)
+    return config
 
 
 def attach(trainer: Any, job: Job, batch_size: float) -> None:

@@ -1,0 +1,1 @@
+"""What a run relies on, measured on this very machine: `finetune selftest`."""
