@@ -129,16 +129,16 @@ def test_dpo_with_another_model_as_reference_is_stopped(base, rows, tmp_path, mo
     from finetune.stages import dpo as stage
 
     learnt = run(sft(rows), job(tmp_path, "sft", base))
-    real = stage.DPOTrainer
+    real = stage.ReferenceTrainer
 
     def forgetful(model, **more):
         trainer = real(model=model, **more)
         for name, weight in trainer.model.named_parameters():
             if ".ref." in name:
-                weight.data.zero_()  # the bare base, as with a new adapter in DPOTrainer
+                weight.data.zero_()  # the bare base, as with a new adapter in TRL's trainer
         return trainer
 
-    monkeypatch.setattr(stage, "DPOTrainer", forgetful)
+    monkeypatch.setattr(stage, "ReferenceTrainer", forgetful)
     monkeypatch.setattr(stage, "write_adapter", lambda *_, **__: None)
     with pytest.raises(FinetuneError, match="before the first step"):
         run(dpo(rows), job(tmp_path, "dpo", learnt.model))

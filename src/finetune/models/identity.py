@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ def identity(base: Base) -> dict[str, Any]:
             digest.update(stream.read(EDGE))
     commit = folder.name if folder.parent.name == "snapshots" else None
     return {"model": base.model, "commit": commit, "weights": digest.hexdigest() if files else None}
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Of names and all content: what two models of one run may differ in lies anywhere in them."""
+    found = hashlib.sha256()
+    for file in sorted(files):
+        with file.open("rb") as stream:
+            found.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()
 
 
 def check_identity(ref: ModelRef) -> None:

@@ -128,7 +128,7 @@ class Dpo(Tuned):
     """Preference optimisation; the model before it, frozen, is the reference."""
 
     kind: ClassVar[str] = "dpo"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     data: Data
     batch_size: int = 32

@@ -10,10 +10,11 @@ import json
 import math
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import datasets
-from trl import DPOConfig, DPOTrainer
+from trl import DPOConfig
 
 from finetune.console import say, warn
 from finetune.data.encoded import RowReader
@@ -21,7 +22,7 @@ from finetune.data.examples import Conversation, Pair
 from finetune.data.pairs import answered, costs, fit
 from finetune.data.shorten import longest
 from finetune.data.tokens import Encoded, encode
-from finetune.errors import FinetuneError
+from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import adapter_weights, is_adapted, write_adapter
 from finetune.models.configs import check_places
@@ -32,11 +33,13 @@ from finetune.models.stack import TOP
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
+from finetune.stages.reference import ReferenceTrainer, kept_at, with_reference
 from finetune.stages.sharding import not_training_yet
 from finetune.stages.sources import announce, left_out
 from finetune.tasks.examples import pairs
 
-SAMPLE = 20  # rows rendered before any stage runs; rows of the check before the first step
+SAMPLE = 20  # rows rendered before any stage runs
+PROOF = 8  # rows of the check before the first step, in whole batches
 STEP_0_TOLERANCE = 1e-4
 REFERENCE = "ref"  # TRL's name for the frozen copy of the adapter
 
@@ -69,25 +72,42 @@ def run(stage: Dpo, job: Job) -> Result:
     samples.leave(job, tokenizer, _both_answers(tokenizer, rows[0], plan.max_length))
     lengths = [each.length for each in fitted]
     order = training.order(plan, lengths, stage.batch_size, job.seed)
-    data = _dataset(rows)
+    seen = list(dict.fromkeys(order))  # each row once, in the batches of the first epoch
     policy = open_policy(stage, job, RowReader(len(rows), partial(_chosen, tokenizer, rows, limit)))
+    once = stage.train.get("precompute_ref_log_probs", not stage.train.get("sync_ref_model"))
     config = training.trainer_config(
-        DPOConfig, stage.train, stage.batch_size, job, max_length=plan.max_length
+        DPOConfig,
+        stage.train,
+        stage.batch_size,
+        job,
+        max_length=plan.max_length,
+        # Of all weights TRL would load a second model; of an adapter it would only hash the base.
+        precompute_ref_log_probs=once and not is_adapted(policy.model),
     )
     before = adapter_weights(policy.model, TOP) if is_adapted(policy.model) else {}
-    trainer: Any = DPOTrainer(
+    trainer: Any = ReferenceTrainer(
         model=policy.model,
         args=config,
-        train_dataset=data.select(order),
+        train_dataset=_dataset([rows[number] for number in seen]),
         processing_class=tokenizer,
     )
+    if left := len(seen) - len(trainer.train_dataset):
+        raise DataError(
+            f"the prompts of {left} pairs leave no room for an answer within {plan.max_length} "
+            "tokens",
+            remedy="Raise train.max_length.",
+        )
+    trainer.precompute_ref_logps = once
     training.attach(trainer, job, stage.batch_size)
     # TRL casts the policy of a quantised base to bfloat16 and not its reference, and copies only
     # weights of modules: both get what the adapter was before.
     write_adapter(trainer.model, before, of=TOP, to=TOP)
     write_adapter(trainer.model, before, of=TOP, to=REFERENCE)
     training.set_rates(trainer, stage)
-    facts = _check_step_0(trainer, data.select(range(min(SAMPLE, len(data)))), stage.train, job)
+    file = kept_at(job, policy, before, config) if once else None
+    facts = _prove(trainer, file, stage.train, job)
+    places = {row: place for place, row in enumerate(seen)}
+    trainer.train_dataset = trainer.train_dataset.select([places[row] for row in order])
     for note in notes:
         warn(f"{job.name}: {note}")
     facts |= training.train(trainer, job, stage.batch_size)
@@ -139,34 +159,60 @@ def _dataset(rows: list[Pair]) -> datasets.Dataset:
     return datasets.Dataset.from_list(given)
 
 
-def _check_step_0(trainer: DPOTrainer, rows: Any, settings: Settings, job: Job) -> dict[str, float]:
-    """Loss and margin before any step, dropout off: the proof that the reference is the policy.
+def _prove(trainer: Any, file: Path | None, settings: Settings, job: Job) -> dict[str, float]:
+    """Give the rows what the reference says of them, and prove that it is the policy's own word.
+
+    `file` keeps it between runs; without one the reference is asked as training goes on.
 
     Raises:
-        FinetuneError: they differ, so the reference is another model than the one handed over.
+        FinetuneError: the reference is another model than the one handed over.
     """
+    rows, kept = trainer.train_dataset, 0
+    if file is not None:
+        trainer.train_dataset, kept = with_reference(trainer, rows, file, job.name)
+    found = _step_0(trainer, settings, job)
+    if file is not None and kept and not _is_proof(found, settings):
+        say(f"  {job.name}: what was kept of the reference is not this model's: computed again")
+        trainer.train_dataset, _ = with_reference(trainer, rows, file, job.name, afresh=True)
+        found = _step_0(trainer, settings, job)
+    if not _is_proof(found, settings):
+        expected = expected_loss(settings)
+        raise FinetuneError(
+            f"before the first step the loss is {found['step_0_loss']:.6f} and the margin "
+            f"{found['step_0_margin']:.6f}; with the model before this stage as reference they are "
+            + (f"{expected:.6f} and 0" if expected is not None else "another and 0"),
+            where=job.name,
+            remedy="Policy and reference are not the same model: please report this.",
+        )
+    return found
+
+
+def _step_0(trainer: Any, settings: Settings, job: Job) -> dict[str, float]:
+    """Loss and margin before any step, dropout off, of the first rows in whole batches."""
+    at_once = trainer.args.per_device_eval_batch_size * trainer.args.world_size
+    count = min(len(trainer.train_dataset), math.ceil(PROOF / at_once) * at_once)
     with not_training_yet(trainer):
-        found = trainer.evaluate(rows)
+        found = trainer.evaluate(trainer.train_dataset.select(range(count)))
     trainer.state.log_history.clear()
     # A mixture of experts has a loss of its routers' balance on top.
     routers = trainer.router_aux_loss_coef * found.get("eval_aux_loss", 0.0)
     loss, margin = found["eval_loss"] - routers, found["eval_rewards/margins"]
     expected = expected_loss(settings)
-    known = loss if expected is None else expected
     say(
         f"  {job.name}: before the first step loss {loss:.6f}"
         + (f" (equal models: {expected:.6f})" if expected is not None else "")
         + f", margin {margin:.6f} (0)"
     )
-    equal = abs(loss - known) <= STEP_0_TOLERANCE * max(1.0, known)  # nan is not
-    if not (equal and abs(margin) <= STEP_0_TOLERANCE):
-        raise FinetuneError(
-            f"before the first step the loss is {loss:.6f} and the margin {margin:.6f}; with the "
-            f"model before this stage as reference they are {known:.6f} and 0",
-            where=job.name,
-            remedy="Policy and reference are not the same model: please report this.",
-        )
     return {"step_0_loss": loss, "step_0_margin": margin}
+
+
+def _is_proof(found: dict[str, float], settings: Settings) -> bool:
+    """Whether loss and margin are those of equal models; what is no number proves nothing."""
+    loss, margin = found["step_0_loss"], found["step_0_margin"]
+    expected = expected_loss(settings)
+    known = loss if expected is None else expected
+    equal = abs(loss - known) <= STEP_0_TOLERANCE * max(1.0, known)
+    return equal and abs(margin) <= STEP_0_TOLERANCE
 
 
 def _last_rewards(history: list[dict[str, float]]) -> dict[str, float]:

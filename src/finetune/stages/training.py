@@ -30,6 +30,7 @@ from finetune.stages.callbacks import (
     last_checkpoint,
 )
 from finetune.stages.checkpoints import keep_names
+from finetune.stages.head import score_learnt_tokens_only
 
 CHECKPOINTS = "checkpoints"  # the chain removes this folder once the stage is done
 
@@ -116,6 +117,7 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
 
 def attach(trainer: Any, job: Job, batch_size: float) -> None:
     """Progress and checkpoint marks, for every trainer alike, in place of printed dictionaries."""
+    score_learnt_tokens_only()
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(job.name, batch_size))
     trainer.add_callback(StopAtNan(job.name))
