@@ -49,7 +49,7 @@ def one_error(capfd, *command):
     code = ends(*command)
     err = capfd.readouterr().err
     assert code == 1, err
-    assert "Traceback" not in err
+    assert "Traceback (most recent call last)" not in err
     return err
 
 
@@ -239,23 +239,62 @@ def test_an_adapter_of_another_base_is_told_before_any_training(
     assert not list(tmp_path.glob("run/sft*"))
 
 
-@heavy
-def test_a_base_whose_revision_moved_is_told_before_any_training(tmp_path, monkeypatch, capfd):
+def hub(folder, monkeypatch):
+    """A hub's cache with two commits of someone/tiny, `main` at the first; its repository."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    repository = tmp_path / "hub" / "models--someone--tiny"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
+    repository = folder / "hub" / "models--someone--tiny"
     (repository / "refs").mkdir(parents=True)
-    head = repository / "refs" / "main"
     for seed in (1, 2):
         make_base("llama", repository / "snapshots" / (str(seed) * 40), seed=seed)
-    head.write_text("1" * 40)
+    (repository / "refs" / "main").write_text("1" * 40)
+    return repository
+
+
+@heavy
+def test_a_base_whose_revision_moved_is_told_before_any_training(tmp_path, monkeypatch, capfd):
+    repository = hub(tmp_path, monkeypatch)
     assert ends("run", write(tmp_path, settings(tmp_path, "someone/tiny", ["sft"]))) == 0
-    head.write_text("2" * 40)
-    told = one_error(
-        capfd, "run", write(tmp_path, settings(tmp_path, "someone/tiny", ["sft", "dpo"]))
-    )
+    (repository / "refs" / "main").write_text("2" * 40)
+    recipe = settings(tmp_path, "someone/tiny", ["sft", "dpo"])
+    told = one_error(capfd, "run", write(tmp_path, recipe))
     assert "someone/tiny has moved" in told
     assert f"Set base.revision: {'1' * 40}" in told
     assert not list(tmp_path.glob("run/dpo*"))
+
+
+@heavy
+@pytest.mark.parametrize("case", ["cut", "a pickle"])
+def test_weights_of_the_hub_that_cannot_be_used_are_one_error(case, tmp_path, monkeypatch, capfd):
+    file = hub(tmp_path, monkeypatch) / "snapshots" / ("1" * 40) / "model.safetensors"
+    recipe = write(tmp_path, settings(tmp_path, "someone/tiny", ["sft"]))
+    if case == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+        told = one_error(capfd, "plan", recipe)
+        assert "model.safetensors has " in told
+    else:
+        file.rename(file.with_name("pytorch_model.bin"))
+        told = one_error(capfd, "run", recipe)
+        assert "no weights as safetensors" in told
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_each_shard_of_a_base_is_looked_at(damage, tmp_path, capfd):
+    base = exported(tmp_path / "base")
+    (base / "SHA256SUMS").unlink()
+    (base / "model.safetensors").unlink()
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for name in shards:
+        (base / name).write_bytes(EMPTY)
+    index = {"weight_map": dict(zip("ab", shards, strict=True))}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    recipe = write(tmp_path, settings(tmp_path, base))
+    assert ends("plan", recipe) == 0
+    if damage == "cut":
+        (base / shards[1]).write_bytes(EMPTY[:-1])
+    else:
+        (base / shards[1]).unlink()
+    for command in ("check", "plan", "run"):
+        assert shards[1] in one_error(capfd, command, recipe)

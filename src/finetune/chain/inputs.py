@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from finetune.chain.weights import check_adapter, check_weights
+from finetune.chain.weights import check_adapter, check_files, check_weights
 from finetune.data.locate import Source, locate
 from finetune.embedded import BASES, base_folder
 from finetune.errors import FinetuneError
@@ -91,8 +91,7 @@ def problems(recipe: Recipe) -> list[FinetuneError]:
     """Everything outside the recipe that is missing, each with its place."""
     found: list[FinetuneError] = []
     try:
-        if folder := base_path(recipe.base):
-            check_weights(folder, f"base.model: {recipe.base.model}")
+        _check_base(recipe.base, "base.model")
     except FinetuneError as error:
         found.append(error)
     for stage in recipe.stages:
@@ -109,34 +108,45 @@ def problems(recipe: Recipe) -> list[FinetuneError]:
     return found
 
 
+def _check_base(base: Base, key: str) -> None:
+    """What lies here of a base is whole; messages name `key` as its place."""
+    where = f"{key}: {base.model}"
+    try:
+        folder = base_path(base)
+    except FinetuneError as error:
+        place = error.where.replace("base.model", key)
+        raise FinetuneError(error.what, where=place, remedy=error.remedy) from error
+    if folder:
+        check_weights(folder, where)
+    elif base.model and (fetched := _fetched(base)):
+        check_files(fetched, where)
+
+
+def _fetched(base: Base) -> list[Path]:
+    """Files of a hub id's weights that the hub's cache on this machine has."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        config = try_to_load_from_cache(str(base.model), "config.json", revision=base.revision)
+    except ValueError:
+        return []  # no name for a hub: told when it is asked
+    return sorted(Path(config).parent.glob("*.safetensors")) if isinstance(config, str) else []
+
+
 def _check_models(stage: Stage) -> None:
     """Models from outside are there and whole."""
     for model in getattr(stage, "models", ()):
-        if model.model is None:
-            continue
         if adapter := adapter_path(model):
             check_adapter(adapter, f"models: {model.model}")
-            continue
-        try:
-            if folder := base_path(model.base()):
-                check_weights(folder, f"models: {model.model}")
-        except FinetuneError as error:
-            where = error.where.replace("base.model", "models")
-            raise FinetuneError(error.what, where=where, remedy=error.remedy) from error
+        elif model.model:
+            _check_base(model.base(), "models")
 
 
 def _check_judges(stage: Stage) -> None:
     """Judges on this machine are there and whole."""
     for score in getattr(stage, "tasks", ()):
-        judge = score.judge
-        if judge is None or judge.endpoint:
-            continue
-        try:
-            if folder := base_path(base_of(judge)):
-                check_weights(folder, f"judge: {judge.model}")
-        except FinetuneError as error:
-            where = error.where.replace("base.model", "judge")
-            raise FinetuneError(error.what, where=where, remedy=error.remedy) from error
+        if score.judge and not score.judge.endpoint:
+            _check_base(base_of(score.judge), "judge")
 
 
 def _check_scores(stage: Stage) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,16 @@ def check_weights(folder: Path, where: str) -> None:
         FinetuneError: which file it is.
     """
     _read_json(folder / "config.json", where, "base")
-    for file in _files(folder, where):
+    check_files(_files(folder, where), where)
+
+
+def check_files(files: Iterable[Path], where: str) -> None:
+    """Refuse files of a base's weights that are missing or cut short.
+
+    Raises:
+        FinetuneError: which file it is.
+    """
+    for file in files:
         _check_whole(file, where, "base")
 
 

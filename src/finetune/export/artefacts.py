@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from finetune.export.modelfile import modelfile
 from finetune.export.names import shown
 from finetune.models.identity import NAME as IDENTITY
 from finetune.models.load import context_length, open_base, read_config
-from finetune.models.tokenizers import source
+from finetune.models.shards import Shards
+from finetune.models.tokenizers import source, weights_folder
 from finetune.recipe.types import Base
 
 FOUR_BITS = {
@@ -26,18 +28,8 @@ FOUR_BITS = {
 }
 
 
-def source_folder(base: Base) -> Path:
-    """Where the base's files lie on this machine; a hub id is fetched."""
-    from transformers.utils import cached_file
-
-    config = cached_file(source(base), "config.json", revision=base.revision)
-    return Path(str(config)).parent
-
-
 def write_safetensors(base: Base, tokenizer: Any, folder: Path) -> None:
     """The weights as they are, with tokenizer, template and what ends an answer."""
-    from finetune.models.shards import Shards
-
     weights = Shards.of_base(base)
     folder.mkdir(parents=True, exist_ok=True)
     for file in weights.files:
@@ -99,7 +91,7 @@ def write_gguf_files(
     base: Base, tokenizer: Any, folder: Path, name: str, kinds: tuple[str, ...]
 ) -> dict[str, Path]:
     """A GGUF file for each type, by type."""
-    config, where = read_config(base), source_folder(base)
+    config, where = read_config(base), weights_folder(base)
     files = {kind: folder / f"{name}-{kind.upper()}.gguf" for kind in kinds}
     folder.mkdir(parents=True, exist_ok=True)
     for kind, file in files.items():
@@ -116,8 +108,6 @@ def write_modelfile(gguf: Path, tokenizer: Any, config: Any) -> None:
 
 def write_bnb4(base: Base, tokenizer: Any, folder: Path) -> None:
     """The weights in 4 bits as bitsandbytes holds them: nf4, its scales quantised again."""
-    from dataclasses import replace
-
     model = open_base(replace(base, quantization=FOUR_BITS))
     model.save_pretrained(folder)
     finish(base, tokenizer, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from finetune.errors import FinetuneError
@@ -40,16 +41,25 @@ def open_base(base: Base) -> Any:
             use_safetensors=True,
             **given,
         )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise FinetuneError(
-            f"the base cannot be loaded: {_reason(error)}",
-            where=str(base.model),
-            remedy="Give base.model a built-in name, a folder that save_pretrained wrote "
-            "(safetensors), or a hub id.",
-        ) from error
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        raise _not_loaded(base, error) from error
     _compute_exactly(model)
     make_room(model, base)
     return (model if direct else model.to(device())).eval()
+
+
+def _not_loaded(base: Base, error: Exception) -> FinetuneError:
+    what = f"the base cannot be loaded: {_reason(error)}"
+    remedy = (
+        "Give base.model a built-in name, a folder that save_pretrained wrote (safetensors), or a "
+        "hub id."
+    )
+    if isinstance(error, SafetensorError):
+        remedy = "Copy or download the base again: a file of it is not whole."
+    elif "use_safetensors" in str(error):
+        what = "the base has no weights as safetensors; pickles (.bin) can run code"
+        remedy = "Load it once where you trust it and call save_pretrained, then give that folder."
+    return FinetuneError(what, where=str(base.model), remedy=remedy)
 
 
 def _compute_exactly(model: Any) -> None:

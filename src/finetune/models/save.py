@@ -74,11 +74,6 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def trained_base(job: Job, folder: Path) -> Base:
-    """The base of the stages after: the folder just written."""
-    return written_base(job.model.base, folder)
-
-
 def written_base(base: Base, folder: Path) -> Base:
     """A base that was written into a folder: all it needs lies there, in full precision."""
     return replace(

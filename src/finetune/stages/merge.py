@@ -25,7 +25,7 @@ from finetune.models.fidelity import Difference, difference, probe_logits
 from finetune.models.fitting import check_model
 from finetune.models.load import free_memory, open_model
 from finetune.models.merging import check_base_merges, merge
-from finetune.models.save import save_tokenizer, trained_base
+from finetune.models.save import save_tokenizer, written_base
 from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import is_main
 from finetune.recipe.types import ADAPTER, Evaluate, Merge, ways
@@ -47,9 +47,10 @@ def check(stage: Merge, job: Job) -> None:
 
 def run(stage: Merge, job: Job) -> Result:
     """Merge, save, reopen what was saved, and measure it; rank 0 merges, every rank scores."""
-    merged = ModelRef(base=trained_base(job, job.out / "model"))
-    other = replace(merged, base=replace(merged.base, model=str(job.out / OTHER)))
-    found = ways(stage, bool(job.model.base.quantization))
+    base = job.model.base
+    merged = ModelRef(base=written_base(base, job.out / "model"))
+    other = ModelRef(base=written_base(base, job.out / OTHER))
+    found = ways(stage, bool(base.quantization))
     models = {onto: merged if onto == stage.onto else other for onto in found}
     ref = _to_merge(stage, job)
     done = _merge(stage, job, ref, models) if is_main() else Result()
