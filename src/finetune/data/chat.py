@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from finetune.data.encoder import encoder
 from finetune.data.examples import Message
 from finetune.errors import DataError, FinetuneError
 
@@ -54,20 +55,7 @@ class Chat:
 
     @cached_property
     def _encoder(self) -> Any:
-        """The tokenizer's own rules without its last step, which cuts spaces out of places."""
-        from tokenizers import Tokenizer
-
-        if not getattr(self.tokenizer, "is_fast", False):
-            raise FinetuneError(
-                "the tokenizer is not a fast one, so characters cannot be told from its tokens",
-                where=str(self.tokenizer.name_or_path),
-                remedy="Take a base with a tokenizer.json.",
-            )
-        self.tokenizer("", add_special_tokens=False)  # leaves no padding or truncation behind
-        copy = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
-        copy.encode_special_tokens = self.tokenizer.backend_tokenizer.encode_special_tokens
-        copy.post_processor = None
-        return copy
+        return encoder(self.tokenizer)
 
     @cached_property
     def added(self) -> frozenset[int]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.data.chat import Chat, Unrenderable
+from finetune.data.encoder import ahead, batches
 from finetune.data.examples import Conversation
 from finetune.data.masks import Learnt, learnt, tools_of
 from finetune.data.shorten import shorten
@@ -20,8 +18,6 @@ from finetune.recipe.types import Mask
 
 IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
 NAMED = 10  # rows named one by one in a message
-BATCH_ROWS = 500
-BATCH_CHARACTERS = 1_000_000  # of long rows fewer go together
 
 
 @dataclass(frozen=True)
@@ -78,17 +74,10 @@ def encoded(
     """
     refused: list[tuple[int, str]] = []
     refuse = skipped or (lambda index, reason: refused.append((index, reason)))
-    threads = _threads()
-    with _little_garbage(), ThreadPoolExecutor(threads) as pool:
-        ahead: deque[tuple[list[_Draft], Future[list[Any]]]] = deque()
-        for batch in _batches(_drafts(chat, talks, mask, refuse)):
-            texts = [draft.learnt.text for draft in batch]
-            ahead.append((batch, pool.submit(chat.encodings, texts)))
-            if len(ahead) > threads:
-                drafts, future = ahead.popleft()
-                yield from _rows(chat, drafts, future.result(), max_length, mask)
-        for drafts, future in ahead:
-            yield from _rows(chat, drafts, future.result(), max_length, mask)
+    drafts = batches(_drafts(chat, talks, mask, refuse), lambda draft: draft.learnt.text)
+    with _little_garbage():
+        for batch, encodings in ahead(lambda each: _encodings(chat, each), drafts):
+            yield from _rows(chat, batch, encodings, max_length, mask)
     if refused:
         raise _refusal(refused, talks)
 
@@ -106,15 +95,6 @@ def _little_garbage() -> Iterator[None]:
     finally:
         if not already:
             gc.unfreeze()
-
-
-def _threads() -> int:
-    """This process's share of the cores.
-
-    Threads of ours, since the tokenizer's own do not survive a fork, and stages are forked.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True)
@@ -135,17 +115,8 @@ def _drafts(
             refuse(index, str(error))
 
 
-def _batches(drafts: Iterable[_Draft]) -> Iterator[list[_Draft]]:
-    batch: list[_Draft] = []
-    characters = 0
-    for draft in drafts:
-        batch.append(draft)
-        characters += len(draft.learnt.text)
-        if len(batch) == BATCH_ROWS or characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+def _encodings(chat: Chat, drafts: list[_Draft]) -> list[Any]:
+    return chat.encodings([draft.learnt.text for draft in drafts])
 
 
 def _rows(

@@ -101,7 +101,7 @@ class Pretrain(Stage):
     """Next-token training of all weights on plain text."""
 
     kind: ClassVar[str] = "pretrain"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     data: Data
     batch_size: int = 32

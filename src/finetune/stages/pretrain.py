@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import datasets
-from trl import SFTConfig, SFTTrainer, pack_dataset
+from trl import SFTConfig, SFTTrainer
 
+from finetune.data.blocks import encode_blocks
+from finetune.data.examples import Text
 from finetune.errors import FinetuneError
 from finetune.job import Job, Result
 from finetune.models.distributed import loaded_in_shards
 from finetune.models.load import context_length, new_base, open_base
 from finetune.models.save import save_model
 from finetune.models.tokenizers import tokenizer_of
+from finetune.ranks import rank
 from finetune.recipe.types import Pretrain
 from finetune.stages import training
 from finetune.stages.sources import announce, left_out
@@ -32,13 +37,12 @@ def run(stage: Pretrain, job: Job) -> Result:
     """Train on blocks of `max_length` tokens, documents one after another with an end between."""
     given = texts(stage.data)
     notes = left_out(given, job)
-    documents = [example.text for example in given]
-    tokenizer, _ = tokenizer_of(job.model.base, documents)
+    tokenizer, _ = tokenizer_of(job.model.base, (example.text for example in given))
     base = job.model.base
     with loaded_in_shards() if base.config is None else nullcontext():
         model = new_base(base, len(tokenizer), job.seed) if base.config else open_base(base)
     block = min(filter(None, (stage.train.get("max_length", 1024), context_length(model))))
-    blocks = _blocks(tokenizer, documents, block)
+    blocks = _blocks(tokenizer, given, block, training.scratch(job) / f"blocks-{rank()}.arrow")
     plan = training.plan(stage.train, len(blocks), stage.batch_size, block)
     order = training.order(plan, [block] * len(blocks), stage.batch_size, job.seed)
     trainer = SFTTrainer(
@@ -56,26 +60,22 @@ def run(stage: Pretrain, job: Job) -> Result:
     )
     training.attach(trainer, job, stage.batch_size)
     facts = training.train(trainer, job, stage.batch_size)
-    facts |= {"documents": len(documents), "refused_rows": given.refused.count}
+    facts |= {"documents": len(given), "refused_rows": given.refused.count}
     facts["tokens"] = len(blocks) * block
     model = save_model(trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))
 
 
-def _blocks(tokenizer: Any, documents: list[str], block: int) -> datasets.Dataset:
-    """Token ids of all documents, cut into blocks of one length; the last, short one is left out.
+def _blocks(tokenizer: Any, given: Sequence[Text], block: int, file: Path) -> datasets.Dataset:
+    """Token ids of all texts, cut into blocks of one length; the last, short one is left out.
 
     Raises:
         FinetuneError: the texts do not fill one block.
     """
-    end = [tokenizer.eos_token_id]
-    ids = tokenizer(documents, add_special_tokens=False)["input_ids"]
-    rows = datasets.Dataset.from_dict({"input_ids": [each + end for each in ids]})
-    packed = pack_dataset(rows, block, strategy="wrapped")
-    full = packed.filter(lambda row: len(row["input_ids"]) == block)
-    if len(full) == 0:
+    blocks = encode_blocks(tokenizer, given, block, file=file)
+    if len(blocks) == 0:
         raise FinetuneError(
             f"the texts do not fill one block of {block} tokens",
             remedy="Give more text, or lower train.max_length.",
         )
-    return full.map(lambda row: {"labels": row["input_ids"]})
+    return blocks
