@@ -335,6 +335,13 @@ def test_what_cannot_be_told_or_does_not_fit_is_refused_with_a_way_out(kind, row
     assert caught.value.remedy
 
 
+def test_a_name_for_a_column_that_nothing_reads_is_refused(tmp_path):
+    row = {"q": "a", "a": "b", "Topic": "math"}
+    names = {"prompt": "q", "completion": "a", "topic": "Topic"}
+    with pytest.raises(DataError, match="column 'Topic' is named 'topic', which prompt and comp"):
+        rows(tmp_path, Conversation, row, columns=names)
+
+
 def test_what_is_ambiguous_is_settled_by_columns_or_format(tmp_path):
     row = {"question": "a", "answer": "b", "solution": "c"}
     columns = {"prompt": "question", "completion": "solution"}

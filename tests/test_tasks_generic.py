@@ -51,6 +51,12 @@ def task(*metrics):
             {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]},
             ["a"],
         ),
+        ({"question": "p", "answer": "a", "topic": "x"}, ["a"]),
+        ({"instruction": "p", "input": "", "output": "a"}, ["a"]),
+        (
+            {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "a"}]},
+            ["a"],
+        ),
     ],
 )
 def test_rows_are_those_of_training_with_one_answer_or_several(row, references):
@@ -62,14 +68,20 @@ def test_rows_are_those_of_training_with_one_answer_or_several(row, references):
 
 def test_a_conversation_without_an_answer_is_refused_by_its_row():
     rows = [{"messages": [{"role": "user", "content": "p"}]}]
-    with pytest.raises(DataError, match="row 1: 'messages' does not end with an answer"):
+    with pytest.raises(DataError, match="no message of the assistant"):
         task().prepare(rows, DATA)
+
+
+def test_an_answer_that_a_question_follows_is_none_to_compare_with():
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+    with pytest.raises(DataError, match="does not end with an answer"):
+        task().prepare([{"messages": turns}], DATA)
 
 
 def test_rows_without_references_are_refused(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "p", "other": "x"}\n')
-    with pytest.raises(DataError, match="references"):
+    with pytest.raises(DataError, match="'references' is missing or empty; here are: prompt, oth"):
         rows_of(Score(task="generic", data=Data(path=str(file))))
 
 

@@ -46,6 +46,7 @@ def recognise(first: Sequence[Row], rows: Rows, wanted: type, layouts: Sequence[
         what, remedy = _unfit(fitting, named, shapes, wanted)
         raise DataError(what, where=describe(rows), remedy=remedy)
     layout, columns = found[0]
+    _check_named(rows, layout, columns)
     made = conversion(layout.kind, wanted)
     assert made is not None, "only layouts that become the wanted kind are chosen"
     return Reading(layout, made[0], _said(layout, columns, shapes, made[1]))
@@ -104,6 +105,18 @@ def _check_columns(rows: Rows, shapes: Mapping[str, str]) -> None:
             f"no column {absent[0]!r}",
             where=describe(rows),
             remedy=f"data.columns maps our name to the file's; here are: {', '.join(shapes)}.",
+        )
+
+
+def _check_named(rows: Rows, layout: Layout, columns: Sequence[str]) -> None:
+    """A column that was given a name is read. What a task reads beside its needs is its own."""
+    unread = [name for name in rows.columns if name not in columns]
+    if unread and layout.prepare is None:
+        theirs = rows.columns[unread[0]]
+        raise DataError(
+            f"column {theirs!r} is named {unread[0]!r}, which {layout.title} do not have",
+            where=describe(rows),
+            remedy=f"Their columns are: {', '.join((*layout.needs, *layout.may))}.",
         )
 
 

@@ -126,9 +126,9 @@ def _prompt_alone(task: Task, rows: Rows) -> Layout:
 
 def _whole(task: Task, rows: Rows) -> Layout:
     def read_row(row: Row) -> Row:
-        empty = [name for name in task.needs if row.get(name) in (None, "", [])]
-        if empty:
-            raise BadRow(f"{empty[0]!r} is missing or empty")
+        there = [name for name, value in row.items() if value not in (None, "", [])]
+        if missing := [name for name in task.needs if name not in there]:
+            raise BadRow(f"{missing[0]!r} is missing or empty; here are: {', '.join(there)}")
         return row
 
     return _layout(task, rows, dict, task.needs, read_row)

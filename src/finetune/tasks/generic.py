@@ -1,7 +1,7 @@
 """Any rows of a prompt and its right answers, judged by metrics of the recipe's choice.
 
-Columns are those that training reads without a task: `prompt` with `completion`, or `messages`
-whose last is the answer; `references` may hold several right answers.
+Rows are those that training reads as conversations, in any layout; the last answer is the right
+one. Beside a `prompt`, `references` may hold several right answers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.data.examples import BadRow, Conversation
+from finetune.data.layouts import LAYOUTS, Layout, shape
 from finetune.data.messages import as_messages
 from finetune.errors import DataError
 from finetune.metrics import mean
@@ -26,7 +28,7 @@ class Generic:
 
     chosen: tuple[str, ...] = DEFAULT
     name: str = "generic"
-    version: int = 1
+    version: int = 2
     needs: tuple[str, ...] = ("prompt", "references")
     prompt_needs: tuple[str, ...] = ("prompt",)
     max_new_tokens: int = 256
@@ -38,7 +40,10 @@ class Generic:
 
     def prepare(self, rows: Sequence[Row], data: Data) -> list[Row]:
         """Rows with `prompt` as text or messages and `references` as a list of texts."""
-        return [_prepared(number, row) for number, row in enumerate(rows, 1)]
+        try:
+            return [_prepared(row) for row in rows]
+        except BadRow as error:
+            raise DataError(str(error)) from error
 
     def check(self, rows: Sequence[Row]) -> None:
         """Metrics from outside score the first reference of the first row.
@@ -88,24 +93,31 @@ class Generic:
         return mean(self.score_rows(predictions, rows))
 
 
-def _prepared(number: int, row: Row) -> Row:
-    messages = row.get("messages")
-    if messages and not row.get("prompt"):
-        *before, last = as_messages(messages, "user")
+def _prepared(row: Row) -> Row:
+    prompt, right = row.get("prompt"), row.get("references")
+    if not (prompt and right) and (layout := _layout(row)):
+        *before, last = layout.read(row).messages
         if last["role"] != "assistant" or not before:
             raise DataError(
-                f"row {number}: 'messages' does not end with an answer of the assistant",
+                "it does not end with an answer of the assistant",
                 remedy="Give rows whose last message is the answer to compare with.",
             )
-        return {**row, "prompt": before, "references": [last["content"]]}
-    right = row.get("references") or row.get("completion")
-    if isinstance(right, list) and right and isinstance(right[0], dict):
-        right = right[-1]["content"]  # an answer as a list of messages
-    texts = [right] if isinstance(right, str) else [str(each) for each in right or ()]
-    prompt = row.get("prompt")
-    if isinstance(prompt, list):
+        prompt, right = before, last["content"]
+    elif isinstance(prompt, list):
         prompt = as_messages(prompt, "user")
+    texts = [right] if isinstance(right, str) else [str(each) for each in right or ()]
     return {**row, "prompt": prompt, "references": [text for text in texts if text.strip()]}
+
+
+def _layout(row: Row) -> Layout | None:
+    """How training would read this row as a conversation: of several, the one of most columns."""
+    fitting = [
+        layout
+        for layout in LAYOUTS
+        if layout.kind is Conversation
+        and all(shape(row.get(name)) in wanted for name, wanted in layout.needs.items())
+    ]
+    return max(fitting, key=lambda layout: len(layout.columns(list(row))), default=None)
 
 
 def _parts(row: Row) -> tuple[str, list[str]]:
