@@ -13,7 +13,8 @@ from finetune.recipe import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
+GUIDE = (ROOT / "docs" / "your-data.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README + GUIDE, re.S)
 COMMANDS = [
     line.split("  #")[0].strip()
     for language, block in BLOCKS
@@ -49,6 +50,13 @@ def test_the_recipe_shown_is_one(tmp_path):
     shown = next(block for language, block in BLOCKS if language == "yaml")
     path = tmp_path / "shown.yaml"
     path.write_text(shown, encoding="utf-8")
+    assert [stage.kind for stage in load(path).stages] == ["sft", "dpo", "merge", "evaluate"]
+
+
+def test_the_recipe_of_the_guide_is_one_and_takes_the_pairs_too(tmp_path):
+    shown, pairs = re.findall(r"```yaml\n(.*?)```", GUIDE, re.S)
+    path = tmp_path / "faq.yaml"
+    path.write_text(shown.replace("  - merge: {}\n", f"{pairs}  - merge: {{}}\n"), encoding="utf-8")
     assert [stage.kind for stage in load(path).stages] == ["sft", "dpo", "merge", "evaluate"]
 
 
