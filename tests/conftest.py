@@ -23,6 +23,12 @@ def own_cache(tmp_path_factory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True)
+def plans_without_memory(monkeypatch) -> None:
+    """`finetune plan` says nothing of memory, for which it imports torch: tests of that call it."""
+    monkeypatch.setattr("finetune.commands.plan._memory", lambda *_: "")
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """Real data sets and a real small model, where this machine has them."""

@@ -73,7 +73,10 @@ def test_what_works_is_taken(case):
         ("cpu_2", Sharing()),
         ("zero1", Sharing(zero_stage=1, saves_whole=False)),
         ("zero3", Sharing(zero_stage=3)),
-        ("zero3_offload", Sharing(zero_stage=3)),
+        (
+            "zero3_offload",
+            Sharing(zero_stage=3, offloads_optimizer=True, offloads_weights=True),
+        ),
         ("fsdp2_qlora", Sharing(fsdp=2)),
     ],
 )

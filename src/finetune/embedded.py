@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
 BASES = ("tiny-mistral", "tiny-mpt")
@@ -38,6 +40,12 @@ def sample_files(name: str, split: str) -> tuple[Path, ...]:
 def sample_splits(name: str) -> list[str]:
     """Splits that an embedded sample has."""
     return sorted(p.name.split(".")[0] for p in (ASSETS / "samples" / name).glob("*.jsonl*"))
+
+
+def known_shapes() -> dict[str, dict[str, Any]]:
+    """Fields of the configs of hub bases that shipped recipes name, for planning without them."""
+    found: dict[str, dict[str, Any]] = json.loads((ASSETS / "shapes.json").read_text("utf-8"))
+    return found
 
 
 def recipe_folder() -> Path:

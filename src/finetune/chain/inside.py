@@ -32,6 +32,7 @@ class Done:
     made: dict[str, Any]
 
 
+SMALL = 0.02  # share of the memory below which weights are no reason to plan it
 LOOKED_AT = 20_000  # rows of a stage that are audited before it runs
 
 
@@ -158,7 +159,21 @@ def _check_here(plan: Plan) -> list[FinetuneError]:
         except FinetuneError as error:
             by_text.setdefault(str(error), (error, []))[1].append(step.stage.name)
     found += [placed(error, ", ".join(names)) for error, names in by_text.values()]
-    return found or _audited(plan)
+    return found or _short_of_memory(plan) or _audited(plan)
+
+
+def _short_of_memory(plan: Plan) -> list[FinetuneError]:
+    """Stages that would not fit; of a base that is small beside the memory it is not asked."""
+    memory = room.memory()
+    if memory is None or room.weights_in_memory(plan.recipe.base) < SMALL * memory:
+        return []
+    from finetune.chain.forecast import place
+    from finetune.chain.foresee import shortage
+
+    found, warnings = shortage(plan, place())
+    for warning in warnings:
+        console.warn(warning)
+    return found
 
 
 def _audited(plan: Plan) -> list[FinetuneError]:

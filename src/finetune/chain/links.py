@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from finetune.recipe.tuning import NEW, Tuned
 from finetune.recipe.types import Candidate, Evaluate, Export, Merge, Recipe, Stage
 
 BASE = "base"
@@ -77,3 +78,20 @@ def evaluations(recipe: Recipe, stage: Stage) -> tuple[Evaluate, ...]:
 def _models_before(recipe: Recipe, stage: Stage) -> list[Stage]:
     index = next(i for i, each in enumerate(recipe.stages) if each.name == stage.name)
     return [each for each in recipe.stages[:index] if makes_model(each)]
+
+
+def adapters(recipe: Recipe, stage: Stage) -> tuple[Tuned, ...]:
+    """The stages that shape the adapters of the model `stage` leaves, lowest first."""
+    before = parent(recipe, stage)
+    below = adapters(recipe, before) if before else ()
+    if not isinstance(stage, Tuned):
+        return () if isinstance(stage, Merge) else below
+    if not stage.adds_adapter(bool(below)):
+        return below
+    shape = below[-1] if isinstance(stage.lora, str) else stage
+    return (*below, shape) if stage.handover(bool(below)) == NEW else (shape,)
+
+
+def is_merged(recipe: Recipe, stage: Stage) -> bool:
+    """Whether a merge stands between the base and the model that `stage` starts from."""
+    return any(isinstance(each, Merge) for each in lineage(recipe, stage))

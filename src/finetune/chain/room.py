@@ -16,6 +16,7 @@ from finetune.chain.inputs import base_path
 from finetune.chain.mishap import full
 from finetune.chain.weights import read_header
 from finetune.errors import FinetuneError, StoreError
+from finetune.memory.machine import available as _available
 from finetune.recipe.tuning import MERGE, Tuned, rewrites
 from finetune.recipe.types import Base, Export, Merge, Pretrain, Sft, Stage
 
@@ -31,7 +32,7 @@ LEAST_DISK = 20_000_000
 
 def check_memory(base: Base) -> None:
     """Refuse a base whose weights alone are larger than the memory they go to."""
-    needed, available = weights_in_memory(base), _memory()
+    needed, available = weights_in_memory(base), memory()
     if available is None or needed <= available:
         return
     raise FinetuneError(
@@ -109,7 +110,7 @@ def _weight_bytes(file: Path, width: float) -> int:
         return 0
 
 
-def _memory() -> int | None:
+def memory() -> int | None:
     """Memory that weights may fill: of the accelerators if there are any, else of the machine."""
     torch = sys.modules.get("torch")
     if torch is not None and _has_gpu():
@@ -133,20 +134,6 @@ def _machines() -> int:
 
 def _sharded() -> bool:
     return bool({"ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"} & set(os.environ))
-
-
-def _available() -> int | None:
-    """What Linux says is free for use, swap included, within the container's limit."""
-    try:
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
-        system = sum(int(fields[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
-    except (OSError, ValueError, KeyError):
-        return None
-    try:
-        return min(system, int(Path("/sys/fs/cgroup/memory.max").read_text("utf-8")))
-    except (OSError, ValueError):
-        return system
 
 
 def _gb(size: int) -> str:

@@ -1,22 +1,72 @@
-"""`finetune plan`: what a run would do, and why."""
+"""`finetune plan`: what a run would do, and why; what memory and time it would take."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from finetune.commands.command import Command, out, recipe_of, takes_recipe
 
+if TYPE_CHECKING:
+    from finetune.chain.forecast import Place
+    from finetune.chain.plan import Plan
 
-def _plan(parsed: argparse.Namespace) -> None:
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    takes_recipe(parser)
+    parser.add_argument("--gpu", metavar="NAME", help="on this GPU: h100, a10g, rtx4090, t4, …")
+    parser.add_argument("--launch", metavar="PROFILE", help="under this launch profile: zero3, …")
+    parser.add_argument("--num-processes", type=int, metavar="N", help="so many GPUs")
+    parser.add_argument("--savings", action="store_true", help="also what would save memory")
+
+
+def show(parsed: argparse.Namespace) -> Plan:
+    """Print what would be done about each stage."""
     from finetune.chain.plan import make
 
-    out(str(make(recipe_of(parsed))))
+    plan = make(recipe_of(parsed))
+    out(str(plan))
+    return plan
+
+
+def _plan(parsed: argparse.Namespace) -> None:
+    plan = show(parsed)
+    if not plan.done:
+        out(f"\n{_memory(plan, parsed)}")
+
+
+def _memory(plan: Plan, parsed: argparse.Namespace) -> str:
+    from finetune.chain.forecast import told
+    from finetune.report.forecast import table
+
+    place = _place(parsed)
+    return table(told(plan, place, savings=parsed.savings), place)
+
+
+def _place(parsed: argparse.Namespace) -> Place:
+    """This machine, or the GPUs named; how they share is the profile's business."""
+    from finetune.chain.forecast import Place, here
+    from finetune.launch import profiles, sharing
+    from finetune.memory.machine import gpu
+
+    machine = gpu(parsed.gpu) if parsed.gpu else here()
+    profile = profiles.find(parsed.launch) if parsed.launch else None
+    usual = profile.settings.get("num_processes") if profile else None
+    processes = parsed.num_processes or int(usual or 1)
+    if machine.on_cpu:
+        machine = replace(machine, memory=machine.memory // processes)
+    how = {"sharing": sharing.of(profile)} if profile else {}
+    return Place(machine=machine, processes=processes, **how)
 
 
 COMMAND = Command(
     "plan",
-    "show what a run would do, and why",
-    "finetune plan my.yaml\nfinetune plan my.yaml sft.train.learning_rate=1e-4",
-    takes_recipe,
+    "show what a run would do, and why; what memory and time it takes",
+    "finetune plan my.yaml\n"
+    "finetune plan my.yaml sft.train.learning_rate=1e-4\n"
+    "finetune plan my.yaml --gpu a10g --savings\n"
+    "finetune plan my.yaml --gpu h100 --launch zero3 --num-processes 8",
+    _arguments,
     _plan,
 )

@@ -32,7 +32,8 @@ def _run(parsed: argparse.Namespace) -> None:
         )
     profile = _profile(parsed) if parsed.launch else None
     if parsed.plan:
-        return plan.COMMAND.handler(parsed)
+        plan.show(parsed)
+        return None
     if profile:
         from finetune.launch.start import start
 

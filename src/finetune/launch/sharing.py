@@ -13,12 +13,15 @@ from finetune.launch.profiles import Profile
 
 @dataclass(frozen=True)
 class Sharing:
-    """ZeRO stage (0: no DeepSpeed), FSDP version (0: none), and how they save weights."""
+    """ZeRO stage (0: no DeepSpeed), FSDP version (0: none), how weights are kept and saved."""
 
     zero_stage: int = 0
     fsdp: int = 0
     # Whether whole weights come out of ZeRO-3 and FSDP when a model is saved.
     saves_whole: bool = True
+    # What ZeRO keeps in the machine's memory rather than on the accelerator.
+    offloads_optimizer: bool = False
+    offloads_weights: bool = False
 
 
 def of(profile: Profile) -> Sharing:
@@ -52,7 +55,16 @@ def from_environment() -> Sharing:
 def _of_deepspeed(file: Path) -> Sharing:
     zero: dict[str, Any] = json.loads(file.read_text("utf-8")).get("zero_optimization", {})
     whole = bool(zero.get("stage3_gather_16bit_weights_on_model_save"))
-    return Sharing(zero_stage=int(zero.get("stage", 0)), saves_whole=whole)
+    return Sharing(
+        zero_stage=int(zero.get("stage", 0)),
+        saves_whole=whole,
+        offloads_optimizer=_offloads(zero, "offload_optimizer"),
+        offloads_weights=_offloads(zero, "offload_param"),
+    )
+
+
+def _offloads(zero: dict[str, Any], part: str) -> bool:
+    return (zero.get(part) or {}).get("device", "none") != "none"
 
 
 def _whole(kind: str | None) -> bool:

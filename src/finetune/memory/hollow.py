@@ -6,6 +6,7 @@ moment and takes no memory. So what a step holds is read off the step itself, on
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,14 +26,22 @@ from finetune.models.stack import TOP, keep_at_work, lower
 from finetune.recipe.types import Base
 
 
-def hollow_base(base: Base, dtype: torch.dtype) -> Any:
+def hollow_base(base: Base, dtype: torch.dtype, layers: int | None = None) -> Any:
     """The base as `open_base` would give it, on torch's `meta` device, its packed layers included.
+
+    With `layers` it has so many, in place of its own.
 
     Raises:
         FinetuneError: transformers cannot read the config.
     """
+    config = read_config(base)
+    if layers is not None:
+        text = config.get_text_config()
+        text.num_hidden_layers = layers
+        if getattr(text, "layer_types", None):
+            text.layer_types = text.layer_types[:layers]
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(read_config(base), dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
         if base.quantization:
             _pack(model, BitsAndBytesConfig(**base.quantization), dtype)
     for parameter in model.parameters():
@@ -44,7 +53,8 @@ def hollow_base(base: Base, dtype: torch.dtype) -> Any:
 def put_on(model: Any, configs: Sequence[Any]) -> Any:
     """The model with adapters of these configs on it, all at work, the last one to train."""
     below = [lower(position) for position in range(len(configs) - 1)]
-    for name, config in zip([*below, TOP], configs, strict=False):  # without any, TOP is none
+    own = copy.deepcopy(configs)  # PEFT writes the layers it found into them
+    for name, config in zip([*below, TOP], own, strict=False):  # without any, TOP is none
         if hasattr(model, "peft_config"):
             model.add_adapter(name, config)
         else:
@@ -57,15 +67,17 @@ def put_on(model: Any, configs: Sequence[Any]) -> Any:
 
 def to_cpu(model: Any, live: Live) -> None:
     """Give every weight a place, within `FakeTensorMode`: there it takes none, and is counted."""
-    moved: dict[int, Any] = {}  # tied weights stay one
+    moved: dict[Any, Any] = {}  # tied weights stay one
     for module in model.modules():
         for name, each in module._parameters.items():
-            if each is not None and id(each) not in moved:
+            if each is None:
+                continue
+            if each not in moved:
                 live.turn("weights" if hasattr(each, "of_base") else "adapter")
                 new = torch.empty(each.shape, dtype=each.dtype)
-                moved[id(each)] = torch.nn.Parameter(new, requires_grad=each.requires_grad)
-                moved[id(each)].__dict__.update(each.__dict__)  # what packed layers say of theirs
-            module._parameters[name] = None if each is None else moved[id(each)]
+                moved[each] = torch.nn.Parameter(new, requires_grad=each.requires_grad)
+                moved[each].__dict__.update(each.__dict__)  # what packed layers say of theirs
+            module._parameters[name] = moved[each]
         live.turn("weights")
         for name, each in module._buffers.items():
             if each is not None:

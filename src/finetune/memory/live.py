@@ -20,10 +20,9 @@ class Live(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.part = ""
+        self.part = self.phase = ""
         self.now: Counter[str] = Counter()
-        self.peak = 0
-        self.at_peak: Counter[str] = Counter()
+        self.peaks: dict[str, Counter[str]] = {}  # of each phase, by part
         self._known: dict[int, list[Any]] = {}  # storage: its part, and its size
 
     def __torch_dispatch__(
@@ -44,9 +43,10 @@ class Live(TorchDispatchMode):
                 self._add(each.untyped_storage())
         self._look()
 
-    def turn(self, part: str) -> None:
-        """What is made from here on belongs to `part`."""
-        self.part = part
+    def turn(self, part: str, phase: str = "") -> None:
+        """What is made from here on belongs to `part`, and the peak to `phase`."""
+        self.part, self.phase = part, phase
+        self._look()
 
     def claim(self, tensor: torch.Tensor, part: str) -> None:
         """Have a tensor that is counted already belong to `part`."""
@@ -54,16 +54,6 @@ class Live(TorchDispatchMode):
         self.now[entry[0]] -= entry[1]
         self.now[part] += entry[1]
         entry[0] = part
-
-    @property
-    def total(self) -> int:
-        """Bytes alive now."""
-        return sum(self.now.values())
-
-    def forget_peak(self) -> None:
-        """Look for the peak from here on."""
-        self.peak = 0
-        self._look()
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
@@ -77,8 +67,8 @@ class Live(TorchDispatchMode):
         self.now[part] -= size
 
     def _look(self) -> None:
-        if self.total > self.peak:
-            self.peak, self.at_peak = self.total, Counter(self.now)
+        if self.now.total() > self.peaks.get(self.phase, Counter()).total():
+            self.peaks[self.phase] = Counter(self.now)
 
 
 def _grouped(a: torch.Tensor, b: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ class Machine:
     flops: float
     bandwidth: float
     kind: str = "cuda"
+    half: str = "bfloat16"  # NVIDIA's before Ampere compute in float16 alone
     mfu: float = 0.4  # share of the FLOP/s that training reaches
 
     @property
@@ -62,7 +63,15 @@ def gpu(name: str) -> Machine:
         hint = f"Did you mean {close!r}?" if close else f"There are {', '.join(_GPUS)}."
         raise FinetuneError(f"no GPU {name!r}", where="--gpu", remedy=hint)
     mib, tera, giga = _GPUS[known]
-    return Machine(known, mib * MIB, tera * 1e12, giga * 1e9)
+    half = "float16" if known.startswith(("v100", "t4")) else "bfloat16"
+    return Machine(known, mib * MIB, tera * 1e12, giga * 1e9, half=half)
+
+
+def named(device: str) -> Machine:
+    """A GPU by the name that its driver gives it; of one that is not known, an A100's speed."""
+    words = device.lower().replace("geforce ", "").replace("rtx ", "rtx")
+    found = [name for name in _GPUS if name.partition("-")[0] in words.replace("-", " ").split()]
+    return gpu(found[0] if found else "a100")
 
 
 def available() -> int | None:
@@ -79,7 +88,23 @@ def available() -> int | None:
         return system
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+# Pages of the libraries' code that a stage touches; forked processes map them anew.
+CODE = 60_000_000
+# What CUDA's context and kernels take beside tensors.
+CONTEXT = 600_000_000
+
+
+@functools.cache
+def libraries(on_cpu: bool) -> int:
+    """Bytes a stage's process has before its model; ask once torch and TRL are imported.
+
+    On Linux they are looked up in this process, elsewhere taken to be 0.4 GB.
+    """
+    if not on_cpu:
+        return CONTEXT
+    try:
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        own = next(line for line in lines if line.startswith("RssAnon"))
+        return int(own.split()[1]) * 1024 + CODE
+    except (OSError, StopIteration, ValueError):
+        return 400_000_000

@@ -9,9 +9,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache
 
+from finetune.memory.depth import Parts, Peaks, of_all_layers
 from finetune.memory.hollow import hollow_base, put_on, to_cpu
 from finetune.memory.live import Live
-from finetune.memory.step import Parts
 from finetune.recipe.types import Base
 
 
@@ -22,54 +22,57 @@ def writing(
 
     The peak is where the prompts are read, or at the last token, when the cache is full.
     """
-    model = put_on(hollow_base(base, getattr(torch, dtype)), adapters).eval()
-    with FakeTensorMode(), Live() as live, torch.no_grad():
-        to_cpu(model, live)
-        peaks = [
-            _look(model, live, rows=rows, cached=0, tokens=prompt),
-            _look(model, live, rows=rows, cached=prompt + new - 2, tokens=1),
-        ]
-    return max(peaks, key=lambda parts: sum(parts.values()))
+
+    def look(count: int) -> Peaks:
+        model = put_on(hollow_base(base, getattr(torch, dtype), count), adapters).eval()
+        with FakeTensorMode(), Live() as live, torch.no_grad():
+            to_cpu(model, live)
+            _call(model, live, "prompt", rows=rows, cached=0, tokens=prompt)
+            _call(model, live, "last token", rows=rows, cached=prompt + new - 2, tokens=1)
+        return live.peaks
+
+    return of_all_layers(base, look)
 
 
-def _look(model: Any, live: Live, *, rows: int, cached: int, tokens: int) -> Parts:
+def _call(model: Any, live: Live, phase: str, *, rows: int, cached: int, tokens: int) -> None:
     """One call as `generate` makes it: the next token's logits, in float32 to choose from."""
     config = model.config
     cache = DynamicCache(config=config)
-    live.turn("cache")
+    live.turn("cache", phase)
     if cached:
         shape = (rows, key_value_heads(config), cached, head_dim(config))
         for layer in range(layers(config)):
             key, value = (torch.empty(shape, dtype=model.dtype) for _ in range(2))
             cache.update(key, value, layer)
-    live.turn("activations")
-    live.forget_peak()
+    live.turn("activations", phase)
     ids = torch.zeros(rows, tokens, dtype=torch.long)
     mask = torch.ones(rows, cached + tokens, dtype=torch.long)
     out = model(
         input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1
     )
-    live.turn("logits")
+    live.turn("logits", phase)
     logits = out.logits[:, -1].to(copy=True, dtype=torch.float32)
-    chosen = logits.argmax(dim=-1)
-    del out, logits, chosen
-    return dict(live.at_peak)
+    logits.argmax(dim=-1)
 
 
 def scoring(base: Base, adapters: Sequence[Any], dtype: str, *, rows: int, length: int) -> Parts:
     """Bytes at the peak of the likelihoods of `rows` texts of `length` tokens."""
-    model = put_on(hollow_base(base, getattr(torch, dtype)), adapters).eval()
-    with FakeTensorMode(), Live() as live, torch.no_grad():
-        to_cpu(model, live)
-        whole = model.get_base_model() if adapters else model
-        whole.base_model.register_forward_hook(lambda *_: live.turn("logits"))
-        live.turn("activations")
-        live.forget_peak()
-        ids = torch.zeros(rows, length, dtype=torch.long)
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-        one = logits[0][:-1].clone().float()  # a row at a time, its learnt tokens
-        torch.nn.functional.cross_entropy(one, ids[0, 1:], reduction="none")
-        return dict(live.at_peak)
+
+    def look(count: int) -> Peaks:
+        model = put_on(hollow_base(base, getattr(torch, dtype), count), adapters).eval()
+        with FakeTensorMode(), Live() as live, torch.no_grad():
+            to_cpu(model, live)
+            whole = model.get_base_model() if adapters else model
+            whole.base_model.register_forward_hook(lambda *_: live.turn("logits", "head"))
+            live.turn("activations", "forward")
+            ids = torch.zeros(rows, length, dtype=torch.long)
+            mask = torch.ones_like(ids)
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            one = logits[0][:-1].clone().float()  # a row at a time, its learnt tokens
+            torch.nn.functional.cross_entropy(one, ids[0, 1:], reduction="none")
+        return live.peaks
+
+    return of_all_layers(base, look)
 
 
 def layers(config: Any) -> int:

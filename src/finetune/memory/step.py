@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from trl.kernels import chunked_logprob
 from trl.trainer import utils
 
+from finetune.memory.depth import Parts, Peaks, of_all_layers
 from finetune.memory.hollow import hollow_base, put_on, to_cpu
 from finetune.memory.live import Live
 from finetune.memory.parts import optimizer
@@ -19,8 +21,6 @@ from finetune.recipe.types import Base
 # What TRL's trainers ask of the head beside log-probabilities.
 SFT = ("log_probs", "entropy", "is_top1")
 DPO = ("log_probs", "entropy", "mean_logits", "is_top1")
-
-Parts = dict[str, int]  # bytes by part, all alive at one moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class Step:
     optim: str = "adamw_torch_fused"
     pairs: bool = False
     reference: bool = False  # asked in every step, and not beforehand
+    fused: bool = False  # a GPU's kernels look at each tile of logits where it lies
 
 
 def training(base: Base, adapters: Sequence[Any], step: Step) -> Parts:
@@ -53,24 +54,28 @@ def training(base: Base, adapters: Sequence[Any], step: Step) -> Parts:
     Raises:
         Exception: this architecture, or adapter, does not run without numbers.
     """
-    hollow = put_on(hollow_base(base, getattr(torch, step.dtype)), adapters)
+    return of_all_layers(base, lambda count: peaks(base, adapters, step, count))
+
+
+def peaks(base: Base, adapters: Sequence[Any], step: Step, layers: int) -> Peaks:
+    hollow = put_on(hollow_base(base, getattr(torch, step.dtype), layers), adapters)
     model = prepared(hollow, adapters, step)
-    with FakeTensorMode(), Live() as live:
+    with _tiles_in_place(step.fused), FakeTensorMode(), Live() as live:
         to_cpu(model, live)
         trained = [each for each in model.parameters() if each.requires_grad]
         shapes = [tuple(each.shape) for each in trained]
         live.turn("optimizer")
         width = trained[0].element_size()
         states = torch.empty(optimizer(shapes, width, step.optim), dtype=torch.uint8)
+        live.turn("gradients")
         for each in trained:
+            if step.accumulation > 1:
+                each.grad = torch.zeros_like(each)
             each.register_post_accumulate_grad_hook(lambda p: live.claim(p.grad, "gradients"))
-        for micro_step in range(2):
-            if micro_step and step.accumulation == 1:
-                model.zero_grad(set_to_none=True)
-            live.forget_peak()
-            forward_and_back(model, step, live)
+        forward_and_back(model, step, live)
+        live.turn("", "update")
         del states
-        return dict(live.at_peak)
+        return live.peaks
 
 
 def prepared(model: Any, adapters: Sequence[Any], step: Step) -> Any:
@@ -82,32 +87,49 @@ def prepared(model: Any, adapters: Sequence[Any], step: Step) -> Any:
     return model.train()
 
 
+@contextmanager
+def _tiles_in_place(fused: bool) -> Iterator[None]:
+    """Within it TRL's head takes no more than its Triton kernels do: a tile, and nothing beside.
+
+    Without Triton it works with torch's operations, and a dozen tensors of a tile's size.
+    """
+    names = ("_forward_tile", "_backward_tile", "_addmm_fp32") if fused else ()
+    before = {name: getattr(chunked_logprob, name) for name in names}
+    try:
+        for name in names:
+            setattr(chunked_logprob, name, lambda *_, **__: None)
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(chunked_logprob, name, function)
+
+
 def forward_and_back(model: Any, step: Step, live: Live) -> None:
     """One micro-batch; `live` is told which part is being worked on."""
-    live.turn("activations")
+    live.turn("activations", "forward")
     ids = torch.zeros(step.rows, step.length, dtype=torch.long)
-    batch = {"input_ids": ids, "labels": ids.clone(), "attention_mask": torch.ones_like(ids)}
-    batch["attention_mask"][-1, -1] = 0  # a padded batch, as most are: its mask is real
+    mask = torch.ones_like(ids)
+    mask[-1, -1] = 0  # a padded batch, as most are: its mask is real
     cast = torch.autocast("cpu", getattr(torch, step.autocast)) if step.autocast else nullcontext()
     with cast:
-        loss = _loss(model, batch, step, live)
+        loss = _loss(model, ids, mask, step, live)
         if step.reference:
             with torch.no_grad():
-                _loss(model, batch, step, live)
+                _loss(model, ids, mask, step, live)
     loss.backward()
 
 
-def _loss(model: Any, batch: dict[str, torch.Tensor], step: Step, live: Live) -> torch.Tensor:
+def _loss(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, step: Step, live: Live
+) -> torch.Tensor:
     """Backbone and head as TRL's `add_fused_lm_head` calls them, on the learnt tokens alone."""
     whole = model.get_base_model() if hasattr(model, "peft_config") else model
-    live.turn("activations")
-    out = whole.base_model(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-    )
+    live.turn("activations", "forward")
+    out = whole.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
     hidden = out.last_hidden_state[:, :-1]
     if hidden.requires_grad:
-        hidden.register_hook(lambda _: live.turn("activations"))
-    live.turn("logits")
+        hidden.register_hook(lambda _: live.turn("activations", "backward"))
+    live.turn("logits", "head")
     head, config = whole.get_output_embeddings(), whole.config.get_text_config()
     scored = hidden.reshape(-1, hidden.shape[-1])[: step.learnt].clone()
     found = utils._ChunkedLogProbFunction.apply(

@@ -51,6 +51,16 @@ def source(base: Base) -> str:
     return str(base_folder(name) or Path(name).expanduser() if _is_local(name) else name)
 
 
+def is_here(base: Base) -> bool:
+    """Whether the base's config is on this machine: in a folder, or in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(source(base))
+    if folder.is_dir():
+        return True
+    return isinstance(try_to_load_from_cache(source(base), "config.json"), str)
+
+
 def weights_folder(base: Base) -> Path:
     """Where the base's files lie on this machine, once it has been opened."""
     from transformers.utils import cached_file
