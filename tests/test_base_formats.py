@@ -10,7 +10,7 @@ from small_stages import LORA, dpo, logits, run, sft
 
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef
-from finetune.recipe.types import Base
+from finetune.recipe.types import Base, Merge
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("quiet")]
 
@@ -35,6 +35,16 @@ def test_a_number_format_trains_and_hands_over(fmt, bases, rows, tmp_path):
     assert preferred.facts["step_0_margin"] == 0.0
 
 
+class Installed:
+    """A quantiser whose packages are all there."""
+
+    def __init__(self, config, **kwargs):
+        pass
+
+    def validate_environment(self, **kwargs):
+        pass
+
+
 @pytest.mark.parametrize(
     "quantization",
     [
@@ -44,7 +54,7 @@ def test_a_number_format_trains_and_hands_over(fmt, bases, rows, tmp_path):
     ids=["gptq", "awq"],
 )
 def test_a_checkpoint_quantised_elsewhere_says_what_it_needs_before_anything_runs(
-    quantization, bases, rows, tmp_path
+    quantization, bases, rows, tmp_path, monkeypatch
 ):
     folder = shutil.copytree(bases("llama"), tmp_path / "base")
     config = json.loads((folder / "config.json").read_text())
@@ -55,6 +65,9 @@ def test_a_checkpoint_quantised_elsewhere_says_what_it_needs_before_anything_run
     both = Base(model=str(folder), **FORMATS["nf4"])
     with pytest.raises(FinetuneError, match=f"quantised already \\({name}\\)"):
         run(sft(rows), ModelRef(base=both), tmp_path / "both")
+    monkeypatch.setattr("transformers.quantizers.auto.AUTO_QUANTIZER_MAPPING", {name: Installed})
+    with pytest.raises(FinetuneError, match=f"packed weights of this checkpoint \\({name}\\)"):
+        run(sft(rows, lora="merge"), ModelRef(base=Base(model=str(folder))), tmp_path / "merge")
 
 
 def test_a_checkpoint_that_bitsandbytes_wrote_is_opened_as_it_is(bases, rows, tmp_path):
@@ -71,6 +84,10 @@ def test_a_checkpoint_that_bitsandbytes_wrote_is_opened_as_it_is(bases, rows, tm
     assert logits(again).equal(logits(model))
     learnt = run(sft(rows), ModelRef(base=written), tmp_path / "sft")
     assert run(dpo(rows), learnt.model, tmp_path / "dpo").facts["step_0_margin"] == 0.0
+    merged = run(Merge(name="merge"), learnt.model, tmp_path / "merge")
+    assert merged.facts["dequantized_max_logit"] < 1e-5
+    with pytest.raises(FinetuneError, match="packed weights"):
+        run(Merge(name="full", onto="full_precision"), learnt.model, tmp_path / "full")
     with pytest.raises(FinetuneError, match="so its weights cannot be trained"):
         run(sft(rows, lora=None), ModelRef(base=written), tmp_path / "all")
 

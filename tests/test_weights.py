@@ -162,6 +162,22 @@ def test_a_base_of_pickles_is_told_before_any_stage(tmp_path, capfd):
         assert "are pickles, which can run code" in told
 
 
+def test_two_bases_of_one_shape_are_told_apart_wherever_they_differ(tmp_path):
+    """Such as a base, and one into which an adapter on a few matrices was merged."""
+    from finetune.models.identity import identity
+
+    file = tmp_path / "model.safetensors"
+    whole = bytes(2_000_000)
+    found = set()
+    for start in (None, 0, 700_000, 1_990_000):
+        changed = bytearray(whole)
+        if start is not None:
+            changed[start : start + 10_000] = b"x" * 10_000
+        file.write_bytes(changed)
+        found.add(identity(Base(model=str(tmp_path)))["samples"])
+    assert len(found) == 4
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

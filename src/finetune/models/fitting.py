@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from finetune.job import ModelRef
+from finetune.models.configs import check_places
 from finetune.models.identity import NAME, check_identity
 from finetune.models.load import check_base, empty_model
-from finetune.models.merging import merges_by_layer, on_skeleton
+from finetune.models.merging import check_base_merges, merges_by_layer, on_skeleton
 from finetune.models.stack import put_adapters
+from finetune.recipe.tuning import MERGE, Tuned
 
 
 def check_model(ref: ModelRef) -> None:
@@ -24,3 +26,15 @@ def check_model(ref: ModelRef) -> None:
     unknown = not all((adapter / NAME).is_file() for adapter in ref.adapters)
     if unknown and not ref.base.add_tokens and merges_by_layer(ref.adapters):
         put_adapters(on_skeleton(empty_model(ref.base), ref.adapters), ref.adapters)
+
+
+def check_start(ref: ModelRef, stage: Tuned) -> None:
+    """Find out whether a stage can train what it wants to on the model it starts from.
+
+    Raises:
+        FinetuneError: the model cannot be opened, or has no such layers.
+    """
+    check_model(ref)
+    check_places(ref.base, stage)
+    if stage.lora == MERGE:
+        check_base_merges(ref.base, "dequantized")

@@ -63,11 +63,11 @@ def is_here(base: Base) -> bool:
 
 def weights_folder(base: Base) -> Path:
     """Where the base's files lie on this machine, once it has been opened."""
-    from transformers.utils import cached_file
-
     folder = Path(source(base))
     if folder.is_dir():
         return folder
+    from transformers.utils import cached_file
+
     return Path(str(cached_file(source(base), "config.json", revision=base.revision))).parent
 
 

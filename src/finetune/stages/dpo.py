@@ -25,8 +25,7 @@ from finetune.data.tokens import Encoded, encode
 from finetune.errors import DataError, FinetuneError
 from finetune.job import Job, Result
 from finetune.models.adapters import adapter_weights, is_adapted, write_adapter
-from finetune.models.configs import check_places
-from finetune.models.fitting import check_model
+from finetune.models.fitting import check_start
 from finetune.models.load import context_length, read_config
 from finetune.models.policy import open_policy, save_policy
 from finetune.models.stack import TOP
@@ -48,8 +47,7 @@ def check(stage: Dpo, job: Job) -> None:
     """Build the library's configs and render some pairs."""
     training.trainer_config(DPOConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
-    check_model(job.model)
-    check_places(job.model.base, stage)
+    check_start(job.model, stage)
     given = pairs(stage.data)
     announce(given, stage.data, job)
     rows = given[:SAMPLE]

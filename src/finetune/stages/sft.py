@@ -14,8 +14,7 @@ from finetune.data.losses import losses
 from finetune.data.shorten import fitting, longest
 from finetune.job import Job, Result
 from finetune.models.adapters import keep_full_precision
-from finetune.models.configs import check_places
-from finetune.models.fitting import check_model
+from finetune.models.fitting import check_start
 from finetune.models.load import context_length, read_config
 from finetune.models.policy import open_policy, save_policy
 from finetune.models.tokenizers import load_tokenizer
@@ -33,8 +32,7 @@ def check(stage: Sft, job: Job) -> None:
     """Build the library's configs and render some rows."""
     training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
     tokenizer, _ = load_tokenizer(job.model.base)
-    check_model(job.model)
-    check_places(job.model.base, stage)
+    check_start(job.model, stage)
     limit = longest(stage.train)
     talks = conversations(stage.data)
     announce(talks, stage.data, job)
