@@ -78,3 +78,34 @@ def test_the_key_of_a_combination_does_not_know_names(tmp_path):
     first = keyed(tmp_path, A, B, combine("adapters: [a, b]"))
     renamed = keyed(tmp_path, A, B.replace("name: b", "name: c"), combine("adapters: [a, c]"))
     assert first["merge"].key == renamed["merge"].key
+
+
+def tasks(text):
+    return f"merge: {{tasks: [{{{text}}}]}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: loss", "the task 'loss' needs `data`"),
+        ("task: samsun", "did you mean 'samsum'?"),
+        ("task: samsum, rows: 0", "must be 1 or more, got 0"),
+        ("task: preference, data: %s, reference: a", "'a' is not a model that this stage has"),
+    ],
+)
+def test_tasks_of_a_merge_are_read_as_those_of_an_evaluation(tmp_path, text, message):
+    assert message in said(tmp_path, recipe(tmp_path, A, tasks(text)))
+
+
+def test_a_merge_knows_the_adapter_and_the_ways_to_merge_it_by_name(tmp_path):
+    compared = "task: preference, data: %s, reference: adapter"
+    assert recipe(tmp_path, A, tasks(compared), write=True).stages[1].tasks[0].reference
+
+
+def test_the_key_of_a_merge_knows_its_tasks_and_their_rows(tmp_path):
+    without = keyed(tmp_path, A, "merge: {}")["merge"].key
+    assert without == keyed(tmp_path, A, "merge: {tasks: []}")["merge"].key
+    scored = keyed(tmp_path, A, tasks("task: loss, data: %s"))["merge"]
+    fewer = keyed(tmp_path, A, tasks("task: loss, data: %s, rows: 1"))["merge"]
+    assert len({without, scored.key, fewer.key}) == 3
+    assert "rows.jsonl" in str(scored.ingredients["data"])
