@@ -33,6 +33,7 @@ TRAIN = {
     "dpo": {"learning_rate": 1e-4, "num_train_epochs": 1, "max_length": 1024, "beta": 0.1},
 }
 WAYS = {"defaults": "TRL, defaults", "by_hand": "TRL, set by hand", "ours": "finetune"}
+WITHOUT_GPU = {"use_cpu": True, "bf16": False}  # what TRL then needs
 # What of TRL's options was found to be best on two cores. Its pairs cannot be grouped by length.
 BY_HAND: dict[str, Any] = {
     "gradient_checkpointing": False,
@@ -184,23 +185,29 @@ def ours(spec: dict[str, Any]) -> tuple[Any, int, str]:
     """A stage as the chain runs it: (opener of its model, steps, adapter)."""
     from finetune.job import Job, ModelRef
     from finetune.models.load import open_model
-    from finetune.recipe.types import Data, Dpo, Sft
     from finetune.stages import dpo, sft
 
     name, adapters = spec["stage"], (Path(spec["start"]),) if spec["start"] else ()
     ref = ModelRef(base=base_of(spec), adapters=adapters)
     job = Job(name=name, out=Path(spec["out"]), seed=1, model=ref)
     job.out.mkdir()
-    common: dict[str, Any] = {
-        "name": name,
-        "data": Data(path=f"{spec['rows']}/{name}.jsonl"),
-        "batch_size": BATCH,
-        "train": TRAIN[name],
-    }
-    done = dpo.run(Dpo(**common), job) if name == "dpo" else sft.run(Sft(lora=LORA, **common), job)
+    done = (dpo if name == "dpo" else sft).run(stage_of(spec), job)
     assert done.model and done.model.adapter
     made = done.model
     return partial(open_model, made), done.facts["steps"], str(made.adapter)
+
+
+def stage_of(spec: dict[str, Any]) -> Any:
+    """The stage of a measurement, as a recipe has it."""
+    from finetune.recipe.types import Data, Dpo, Sft
+
+    common: dict[str, Any] = {
+        "name": spec["stage"],
+        "data": Data(path=f"{spec['rows']}/{spec['stage']}.jsonl"),
+        "batch_size": BATCH,
+        "train": TRAIN[spec["stage"]],
+    }
+    return Dpo(**common) if spec["stage"] == "dpo" else Sft(lora=LORA, **common)
 
 
 def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
@@ -209,6 +216,7 @@ def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
     from peft import LoraConfig, PeftModel
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
+    from finetune.chain.child import has_accelerator
     from finetune.models.load import open_base
     from finetune.models.tokenizers import load_tokenizer
 
@@ -221,12 +229,11 @@ def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
             options = {**BY_HAND, "train_sampling_strategy": "group_by_length"}
     config = (DPOConfig if name == "dpo" else SFTConfig)(
         output_dir=spec["out"],
-        use_cpu=True,
-        bf16=False,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
         seed=1,
+        **({} if has_accelerator() else WITHOUT_GPU),
         **TRAIN[name],
         **options,
     )

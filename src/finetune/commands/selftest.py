@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 
 from finetune import console
@@ -19,6 +20,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _selftest(parsed: argparse.Namespace) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves as little as Ctrl-C
     console.say(f"{len(CHECKS)} checks on a tiny base, up to two minutes")
     outcomes = []
     for outcome in selftest():

@@ -53,6 +53,8 @@ def _measure(place: str, folder: Path) -> tuple[list[Reading], str]:
     with (folder / "log").open("w", encoding="utf-8") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
+    # What a process that dies leaves goes with the rest.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     inside.import_stages(["sft", "dpo", "merge"])
     module, _, name = place.partition(":")
     import_module("finetune.selftest.tiny").write(folder)

@@ -1,0 +1,78 @@
+"""benchmarks/gpu.py keeps what it has measured, whatever happens to the rest."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+STUB = """
+import json, sys, time
+for text in sys.stdin:
+    spec = json.loads(text)
+    kind, way = spec["kind"], spec.get("way", "")
+    if kind == "prepare":
+        answer = {"status": "ok", "made": {"model": "x"}, "machine": {"device": "a stub"}}
+    elif kind == "sft_lora" and way == "defaults":
+        sys.exit("a driver error")
+    elif kind == "dpo" and way == "ours":
+        time.sleep(600)
+    elif kind == "merge":
+        answer = {"status": "failed", "error": "OutOfMemoryError: CUDA out of memory"}
+    else:
+        answer = {"status": "ok", "tokens_per_second": 1000.0, "peak_bytes": 2e9, "seconds": 1.0}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.fixture(params=[True, False], ids=["once each", "one for all"])
+def measure(request, tmp_path, monkeypatch, capsys):
+    """Runs the script with made-up measurements; gives its rows and what it printed."""
+    spec = importlib.util.spec_from_file_location("gpu", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    (tmp_path / "gpu_measure.py").write_text(STUB)
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    monkeypatch.setattr(script, "KINDS", {"sft_lora": 60, "dpo": 1.5, "merge": 60})
+    monkeypatch.setattr(script, "LEAST", 0.1)
+    monkeypatch.setattr("finetune.chain.child.has_accelerator", lambda: request.param)
+
+    def run(*words):
+        places = ["--folder", str(tmp_path / "work"), "--json", str(tmp_path / "gpu.json")]
+        shape = ["--shape", "tiny-mpt", "--only", "sft_lora,dpo,merge"]
+        monkeypatch.setattr(sys, "argv", ["gpu.py", *shape, *places, *words])
+        script.main()
+        assert not list((tmp_path / "work").iterdir())
+        found = json.loads((tmp_path / "gpu.json").read_text())
+        return found, capsys.readouterr().out
+
+    return run
+
+
+def test_a_measurement_that_fails_dies_or_lasts_is_told_and_the_others_go_on(measure):
+    found, out = measure()
+    rows = {(row["kind"], row["way"]): row for row in found["measurements"]}
+    statuses = {key: row["status"] for key, row in rows.items()}
+    assert statuses.pop(("sft_lora", "defaults")) == "failed"
+    assert statuses.pop(("dpo", "ours")) == "late"
+    assert {each for (kind, _), each in statuses.items() if kind == "merge"} == {"failed"}
+    assert {each for (kind, _), each in statuses.items() if kind != "merge"} == {"ok"}
+    assert len(statuses) == 7
+    assert "a driver error" in rows["sft_lora", "defaults"]["error"]
+    assert "CUDA out of memory" in out
+    assert found["machine"] == {"device": "a stub"}
+    assert "2.00" in out
+
+
+def test_what_there_is_no_time_for_is_not_begun(measure):
+    found, _ = measure("--minutes", "0")
+    assert [row["status"] for row in found["measurements"]] == ["not begun"]
+
+
+def test_a_name_that_is_none_is_refused_with_those_there_are(measure, capsys):
+    with pytest.raises(SystemExit):
+        measure("--only", "sft,dpo")
+    assert "'sft' is none of sft_lora, dpo, merge" in capsys.readouterr().err
