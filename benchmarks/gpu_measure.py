@@ -31,6 +31,7 @@ from finetune.data.shorten import render  # noqa: E402
 from finetune.job import ModelRef  # noqa: E402
 from finetune.memory.hollow import hollow_base, put_on, to_cpu  # noqa: E402
 from finetune.memory.live import Live  # noqa: E402
+from finetune.memory.reading import writing  # noqa: E402
 from finetune.models.generate import generate, generation_config, left_padded  # noqa: E402
 from finetune.models.hardware import device, dtype, on_cpu  # noqa: E402
 from finetune.models.load import open_base  # noqa: E402
@@ -150,6 +151,7 @@ def evaluate(spec: dict[str, Any]) -> dict[str, Any]:
     rows = against_trl.read(Path(spec["rows"]) / "sft.jsonl")[:count]
     prompts = [render(tokenizer, row["prompt"], answer_follows=True) for row in rows]
     settings = {"max_new_tokens": new}
+    plan = {"planned_bytes": planned(base, prompts, new)} if spec["way"] == "ours" else {}
     with gpu_training.measured() as found:
         model = open_base(base)
         cached = partial(_library, use_cache=True)  # which MPT's own config has switched off
@@ -161,7 +163,15 @@ def evaluate(spec: dict[str, Any]) -> dict[str, Any]:
             tokens += write(model, tokenizer, prompts[:size], settings)
             prompts = prompts[size:]
         seconds = gpu_training.now() - begun
-    return {**found, "tokens_per_second": tokens / seconds, "prompts": count - len(prompts)}
+    told = {"tokens_per_second": tokens / seconds, "prompts": count - len(prompts)}
+    return {**found, **plan, **told}
+
+
+def planned(base: Base, prompts: list[list[int]], new: int) -> int:
+    """Bytes that `finetune plan` says such an evaluation will need."""
+    rows, longest = min(AT_ONCE, len(prompts)), max(map(len, prompts))
+    dtype_name = str(dtype("auto")).removeprefix("torch.")
+    return sum(writing(base, [], dtype_name, rows=rows, prompt=longest, new=new).values())
 
 
 def _ours(model: Any, tokenizer: Any, prompts: list[list[int]], settings: dict[str, Any]) -> int:

@@ -17,8 +17,10 @@ from transformers import Trainer
 from trl import DPOTrainer
 from trl.trainer.utils import get_peak_flops
 
-from finetune.chain import provenance
+from finetune.chain import forecast, provenance
 from finetune.models.hardware import half, on_cpu
+from finetune.stages.needs import need
+from finetune.stages.planned import Model, Stand
 
 WARM = 2  # optimizer steps that do not count: kernels are chosen, memory is first taken
 # Tried in turn until one fits into memory: what is set by hand on large GPUs, and on smaller.
@@ -33,10 +35,20 @@ def measure(stage: str, quantization: Any, spec: dict[str, Any]) -> dict[str, An
     """One stage of training, by this project or by TRL."""
     start = spec["adapter"] if stage == "dpo" else ""
     spec = {**spec, "stage": stage, "quantization": quantization, "start": start}
-    found = _by_hand(spec) if spec["way"] == "by_hand" else _trained(spec)
+    plan = {"planned_bytes": planned(spec)} if spec["way"] == "ours" else {}
+    found = plan | (_by_hand(spec) if spec["way"] == "by_hand" else _trained(spec))
     cost = spec["flops_trained"] + (spec["flops_forward"] if stage == "dpo" else 0.0)  # reference
     peak = None if on_cpu() else peak_flops()
     return found | {"mfu": 100 * found["tokens_per_second"] * cost / peak if peak else None}
+
+
+def planned(spec: dict[str, Any]) -> int:
+    """Bytes that `finetune plan` says the stage will need, beside the libraries' own."""
+    stages = [against_trl.stage_of({**spec, "stage": name}) for name in ("sft", spec["stage"])]
+    model = Model(against_trl.base_of(spec), (stages[0],))  # dpo goes on training sft's adapter
+    found = need(stages[1], Stand(model=model, machine=forecast.device()))
+    assert found is not None
+    return sum(found.parts.values())
 
 
 def _by_hand(spec: dict[str, Any]) -> dict[str, Any]:
