@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
@@ -45,7 +44,6 @@ def ask(model: Any, tokenizer: Any, prompts: Prompts) -> round_trip.Answers:
         return round_trip.ask(model, tokenizer, prompts)
     finally:
         del model
-        gc.collect()
         free_memory()
 
 

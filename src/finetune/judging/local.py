@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,6 @@ class Local:
                     yield index, answer.text
         finally:
             del model
-            gc.collect()
             free_memory()
 
     def _prompt(self, tokenizer: Any, messages: Messages) -> list[int]:

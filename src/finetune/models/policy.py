@@ -7,7 +7,6 @@ preference stages compare with.
 
 from __future__ import annotations
 
-import gc
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -231,7 +230,6 @@ def _made(job: Job, write: Callable[[Path], None], base: Base) -> Base:
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         write(part)
-        gc.collect()
         free_memory()
         part.rename(folder)
     PartialState().wait_for_everyone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -50,5 +49,4 @@ def opened(base: Base, refs: Mapping[str, ModelRef]) -> Iterator[tuple[str, Any]
         with model.disable_adapter() if plain else nullcontext():
             yield name, model
     del model
-    gc.collect()
     free_memory()

@@ -8,7 +8,6 @@ one is kept.
 
 from __future__ import annotations
 
-import gc
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +80,7 @@ def _merge(stage: Merge, job: Job, ref: ModelRef, models: dict[str, ModelRef]) -
         folder = Path(str(model.base.model))
         shutil.rmtree(folder, ignore_errors=True)
         facts["merged"] = merge(ref, onto, folder)
+        free_memory()
         save_tokenizer(tokenizer, folder)
         gaps[onto] = difference(wanted, _logits(model, tokenizer))
         facts |= gaps[onto].facts(onto)
@@ -120,7 +120,6 @@ def _logits(ref: ModelRef, tokenizer: Any) -> list[torch.Tensor]:
     model = open_model(ref)
     found = probe_logits(model, tokenizer)
     del model
-    gc.collect()
     free_memory()
     return found
 
