@@ -13,6 +13,7 @@ from pathlib import Path
 from finetune.chain import record as records
 from finetune.chain.files import shown
 from finetune.chain.fingerprint import Fingerprints
+from finetune.chain.inputs import PARTS
 from finetune.chain.record import DamagedRecordError, Record
 from finetune.chain.weights import check_adapter, check_weights
 from finetune.embedded import base_folder
@@ -59,7 +60,10 @@ def _is_listed(folder: Path, prints: Fingerprints) -> bool:
 
 
 def _listed(folder: Path) -> Iterator[tuple[Path, str, str]]:
-    """Files of a folder with the hash each should have, and what to do about another one."""
+    """A model's files with the hash each should have, and what to do about another one.
+
+    Only of what decides answers: neither a recipe nor a GGUF file that lies beside it.
+    """
     around = (folder, *folder.parents[:ABOVE])
     for stage in around:
         if record := _record(stage):
@@ -88,8 +92,9 @@ def _within(
     folder: Path, above: Path, sums: dict[str, str], remedy: str
 ) -> Iterator[tuple[Path, str, str]]:
     for name, wanted in sums.items():
-        if (above / name).is_relative_to(folder):
-            yield above / name, wanted, remedy
+        file = above / name
+        if file.parent == folder and file.suffix in PARTS:
+            yield file, wanted, remedy
 
 
 def faults(refs: Iterable[ModelRef], prints: Fingerprints) -> list[FinetuneError]:
