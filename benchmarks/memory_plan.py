@@ -121,7 +121,7 @@ def recipe(name: str, case: Case, folder: Path) -> Path:
         stages[0]["sft"]["lora"] = {"r": 16}
         stages.append({"dpo": {"data": preferences, **trained}})
         stages.append({"merge": {"tolerance": None}})
-    base = {"model": make_base(case.base, folder), "dtype": case.dtype}
+    base: dict[str, Any] = {"model": make_base(case.base, folder), "dtype": case.dtype}
     if case.quantization:
         base["quantization"] = case.quantization
     content = {

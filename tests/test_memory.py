@@ -144,22 +144,18 @@ def test_an_optimizer_has_the_bytes_that_its_own_state_has_after_a_step(optim):
 def test_the_cache_has_the_bytes_of_the_real_keys_and_values(kind):
     import torch
 
-    from finetune.memory.parts import cache
-    from finetune.memory.reading import head_dim, key_value_heads, layers
+    from finetune.memory.reading import peaks
 
-    model = real(shape(kind))
+    base = shape(kind)
+    model = real(base)
     with torch.no_grad():
         kept = model(torch.zeros(3, 10, dtype=torch.long), use_cache=True).past_key_values
-    config = model.config
-    size = cache(
-        layers=layers(config),
-        heads=key_value_heads(config),
-        head_dim=head_dim(config),
-        rows=3,
-        tokens=10,
-        width=4,
-    )
-    assert size == bytes_of(t for layer in kept.layers for t in (layer.keys, layer.values))
+    layers = len(kept.layers)
+    told = peaks(base, [], "float32", layers, rows=3, prompt=10, new=2)
+    size = bytes_of(t for layer in kept.layers for t in (layer.keys, layer.values))
+    assert told["prompt"]["cache"] == size
+    # A token later one layer's are there twice: as they were, and grown.
+    assert size < told["last token"]["cache"] <= size * (1 + 1 / layers) * 1.2
 
 
 def test_mistral_7b_has_the_number_of_weights_that_its_makers_give():

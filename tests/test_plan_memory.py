@@ -124,15 +124,17 @@ def test_the_table_names_what_does_not_fit():
 
 @pytest.mark.heavy
 def test_a_plan_of_a_chain_says_what_each_stage_holds(chain):
-    found = {each.stage: each for each in foresee.forecasts(chain(), Place(machine=CPU), True)}
+    plan, here = chain(), Place(machine=CPU)
+    found = {each.stage: each for each in foresee.forecasts(plan, here, savings=False)}
+    assert not any(each.why for each in found.values())
     sft, dpo, merge, evaluate = (found[name] for name in ("sft", "dpo", "merge", "evaluate"))
     assert sft.parts["weights"] == dpo.parts["weights"] == evaluate.parts["weights"]
     assert dpo.parts["reference"] == dpo.parts["adapter"] == sft.parts["adapter"]
     assert sft.parts["optimizer"] == 2 * sft.parts["adapter"]
     assert merge.total < sft.total
-    assert sft.savings["sft.train.gradient_checkpointing: true"] > 0
-    assert not any(each.why for each in found.values())
     assert "40 rows" in sft.notes[0]
+    saved = dict(foresee.savings(plan.recipe, plan.recipe.stages[0], here, sft.total))
+    assert saved["sft.train.gradient_checkpointing: true"] > saved["sft.train.max_length: 128"] > 0
 
 
 @pytest.mark.heavy

@@ -61,12 +61,13 @@ def shortage(plan: Plan, place: Place) -> tuple[list[FinetuneError], list[str]]:
             continue
         turned = sorted(each.savings.items(), key=lambda saving: -saving[1])
         told = "; ".join(f"{name} saves {saved / 1e9:.1f} GB" for name, saved in turned[:4])
-        refused.append(FinetuneError(what, where=each.stage, remedy=f"{told}." if told else ""))
+        remedy = f"What would save memory: {told}." if told else ""
+        refused.append(FinetuneError(what, where=each.stage, remedy=remedy))
     return refused, warned
 
 
 def _forecast(
-    recipe: Recipe, step: Step, place: Place, before: Record | None, savings: bool
+    recipe: Recipe, step: Step, place: Place, before: Record | None, more: bool
 ) -> Forecast | None:
     from finetune.stages import planned
 
@@ -76,10 +77,11 @@ def _forecast(
         if found is None:
             return None
         total = sum(found.parts.values())
-        asked = savings or total > place.machine.memory
-        turned = dict(_savings(recipe, stage, place, total)) if asked else {}
-    except FinetuneError as error:
-        return Forecast(stage=stage.name, why=str(error))
+        asked = more or total > place.machine.memory
+        turned = dict(savings(recipe, stage, place, total)) if asked else {}
+    except Exception as error:  # whatever it is, a run may do without a forecast
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return Forecast(stage=stage.name, why=f"cannot be planned: {line}")
     seconds, told_by = planned.seconds(found, place.machine)
     if before and before.made.get("seconds"):
         seconds, told_by = float(before.made["seconds"]), "the run before"
@@ -147,12 +149,12 @@ def _scored(recipe: Recipe, stage: Evaluate) -> Iterator[Any]:
             yield Model(base, links.adapters(recipe, made))
 
 
-def _savings(recipe: Recipe, stage: Stage, place: Place, now: int) -> Iterator[tuple[str, int]]:
+def savings(recipe: Recipe, stage: Stage, place: Place, now: int) -> Iterator[tuple[str, int]]:
     """Bytes that each setting would save, by planning again with it."""
     for told, (other, turned) in _turned(recipe, stage):
         try:
             found = _need(other, turned, place)
-        except FinetuneError:
+        except Exception:  # a setting that does not go with the others
             continue
         saved = now - sum(found.parts.values())
         if saved > 0.02 * now:

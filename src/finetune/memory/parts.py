@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-
 # Bytes a trained weight of `width` bytes has in the optimizer's state, by `optim` of transformers.
 # torch keeps Adam's two moments in the weight's own format; bitsandbytes in one byte each, with a
 # float32 scale to 256 values, but for tensors of fewer than 4096 weights, which stay in float32.
@@ -48,11 +46,3 @@ def _state(shape: tuple[int, ...], width: int, optim: str) -> int:
     if "bnb" in optim or "paged" in optim or "8bit" in optim:
         return moments * 4 * weights
     return moments * width * weights
-
-
-def cache(*, layers: int, heads: int, head_dim: int, rows: int, tokens: int, width: int) -> int:
-    """Bytes of the keys and values of `rows` sequences of `tokens` tokens.
-
-    `heads` are those of keys and values (Ainslie et al. 2023).
-    """
-    return 2 * layers * heads * head_dim * rows * tokens * width

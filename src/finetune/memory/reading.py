@@ -15,30 +15,52 @@ from finetune.memory.live import Live
 from finetune.recipe.types import Base
 
 
+class Cache(DynamicCache):
+    """One whose keys and values belong to that part, also where they grow."""
+
+    def __init__(self, config: Any, live: Live) -> None:
+        super().__init__(config=config)
+        self.live = live
+
+    def update(self, *args: Any, **kwargs: Any) -> Any:
+        """As the library's."""
+        before, self.live.part = self.live.part, "cache"
+        found = super().update(*args, **kwargs)
+        self.live.part = before
+        return found
+
+
 def writing(
     base: Base, adapters: Sequence[Any], dtype: str, *, rows: int, prompt: int, new: int
 ) -> Parts:
-    """Bytes at the peak of `rows` answers of `new` tokens to prompts of `prompt` tokens.
+    """Bytes at the peak of `rows` answers of `new` tokens to prompts of `prompt` tokens."""
+    sizes = {"rows": rows, "prompt": prompt, "new": new}
+    return of_all_layers(base, lambda count: peaks(base, adapters, dtype, count, **sizes))
 
-    The peak is where the prompts are read, or at the last token, when the cache is full.
-    """
 
-    def look(count: int) -> Peaks:
-        model = put_on(hollow_base(base, getattr(torch, dtype), count), adapters).eval()
-        with FakeTensorMode(), Live() as live, torch.no_grad():
-            to_cpu(model, live)
-            _call(model, live, "prompt", rows=rows, cached=0, tokens=prompt)
-            _call(model, live, "last token", rows=rows, cached=prompt + new - 2, tokens=1)
-        return live.peaks
-
-    return of_all_layers(base, look)
+def peaks(
+    base: Base,
+    adapters: Sequence[Any],
+    dtype: str,
+    count: int,
+    *,
+    rows: int,
+    prompt: int,
+    new: int,
+) -> Peaks:
+    """Where the prompts are read, and at the last token, when the cache is full."""
+    model = put_on(hollow_base(base, getattr(torch, dtype), count), adapters).eval()
+    with FakeTensorMode(), Live() as live, torch.no_grad():
+        to_cpu(model, live)
+        _call(model, live, "prompt", rows=rows, cached=0, tokens=prompt)
+        _call(model, live, "last token", rows=rows, cached=prompt + new - 2, tokens=1)
+    return live.peaks
 
 
 def _call(model: Any, live: Live, phase: str, *, rows: int, cached: int, tokens: int) -> None:
     """One call as `generate` makes it: the next token's logits, in float32 to choose from."""
     config = model.config
-    cache = DynamicCache(config=config)
-    live.turn("cache", phase)
+    cache = Cache(config, live)
     if cached:
         shape = (rows, key_value_heads(config), cached, head_dim(config))
         for layer in range(layers(config)):

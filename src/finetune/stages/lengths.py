@@ -76,6 +76,20 @@ def of_prompts(score: Score, tokenizer: Any) -> Lengths:
     return _lengths(prompts, _characters, look)
 
 
+def of_answers(score: Score, tokenizer: Any, limit: int | None) -> Lengths:
+    """Of the conversations whose likelihood a task measures."""
+    assert score.data is not None, "the recipe's checks refuse these tasks without data"
+    task = scored.LIKELY[score.task]
+    items = [task.item(each) for each in task.examples(score.data)[: score.rows]]
+    talks = [each for item in items for each in item if isinstance(each, Conversation)]
+
+    def look(talk: Conversation) -> tuple[int, int]:
+        (found,) = encode(tokenizer, [talk], limit)
+        return len(found.input_ids), found.learnt
+
+    return _lengths(talks, lambda talk: _characters(talk.messages), look)
+
+
 def _lengths(
     rows: Sequence[Any], size: Callable[[Any], int], look: Callable[[Any], tuple[int, int]]
 ) -> Lengths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from finetune.errors import FinetuneError
 from finetune.recipe.types import Dpo, Evaluate, Merge, Pretrain, Sft, Stage
 from finetune.stages.needs_reading import of_evaluation, of_merge
 from finetune.stages.needs_training import of_training
@@ -25,6 +26,8 @@ def need(stage: Stage, stand: Stand) -> Need | None:
         return of_evaluation(stage, stand)
     if isinstance(stage, Merge):
         return of_merge(stand)
+    if isinstance(stage, Sft) and stage.esft is not None:
+        raise FinetuneError("which experts train is known once the data has gone through them")
     if isinstance(stage, Pretrain | Sft | Dpo):
         return of_training(stage, stand)
     return None

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from finetune.errors import FinetuneError
 from finetune.memory.hollow import hollow_base, put_on
 from finetune.memory.machine import Machine
 from finetune.memory.reading import scoring, writing
@@ -18,33 +17,33 @@ from finetune.recipe.types import Base, Evaluate, Score
 from finetune.stages import lengths as looked
 from finetune.stages.lengths import Lengths
 from finetune.stages.planned import (
+    UNKNOWN,
     Model,
     Need,
     Stand,
     count,
+    found,
     looked_at,
     number_format,
-    told,
     with_checkpoint,
 )
 from finetune.tasks import scored
-
-UNKNOWN = 1024  # tokens of a prompt that cannot be looked at
+from finetune.tasks.perplexity import Perplexity
 
 
 def of_evaluation(stage: Evaluate, stand: Stand) -> Need | None:
     """The largest of what its tasks take on its bases, one after another."""
     bases = {str(model.base): model.base for model in stand.models}
-    found = [
+    needs = [
         each
         for name, base in bases.items()
         for score in stage.tasks
         if (each := _scored(score, stage, _on(base, stand, name), stand.machine))
     ]
-    if not found:
+    if not needs:
         return None
-    largest = max(found, key=lambda each: sum(each.parts.values()))
-    work = {name: sum(getattr(each, name) for each in found) for name in ("flops", "read")}
+    largest = max(needs, key=lambda each: sum(each.parts.values()))
+    work = {name: sum(getattr(each, name) for each in needs) for name in ("flops", "read")}
     return replace(largest, **work)
 
 
@@ -63,7 +62,7 @@ def _scored(score: Score, stage: Evaluate, models: list[Model], machine: Machine
         rows = _prompts(score, base, room)
         size = min(stage.batch_size, rows.rows or stage.batch_size)
         prompt = min(rows.longest[0], room)
-        parts = told(base, lambda: writing(base, configs, dtype, rows=size, prompt=prompt, new=new))
+        parts = writing(base, configs, dtype, rows=size, prompt=prompt, new=new)
         turns = len(models) * -(-max(1, rows.rows) // size)
         return Need(
             parts=with_checkpoint(parts, base, dtype, machine),
@@ -74,20 +73,28 @@ def _scored(score: Score, stage: Evaluate, models: list[Model], machine: Machine
         )
     if score.task not in scored.LIKELY:
         return None
-    length = score.max_length or min(context or 1024, 2048)
-    parts = told(base, lambda: scoring(base, configs, dtype, rows=stage.batch_size, length=length))
-    parts = with_checkpoint(parts, base, dtype, machine)
-    return Need(parts=parts, batch=f"{stage.batch_size} texts of {length:,} tokens")
+    window = score.max_length or min(context or 2048, 2048)
+    whole = score.task == Perplexity.name  # every window is full
+    rows = looked.at_most(window) if whole else _answers(score, base, window)
+    size = min(stage.batch_size, rows.rows or stage.batch_size)
+    length = min(rows.longest[0], window)
+    parts = scoring(base, configs, dtype, rows=size, length=length)
+    return Need(
+        parts=with_checkpoint(parts, base, dtype, machine),
+        batch=f"{size} texts of {length:,} tokens",
+        flops=2.0 * count(base) * rows.mean * rows.rows * len(models),
+        notes=looked_at(rows),
+    )
 
 
 def _prompts(score: Score, base: Base, room: int) -> Lengths:
-    room = min(room, UNKNOWN)
-    if base.model is None:
-        return looked.at_most(room, score.rows or 0)
-    try:
-        return looked.of_prompts(score, load_tokenizer(base)[0])
-    except FinetuneError:
-        return looked.at_most(room, score.rows or 0)
+    return found(
+        base, min(room, UNKNOWN), lambda: looked.of_prompts(score, load_tokenizer(base)[0])
+    )
+
+
+def _answers(score: Score, base: Base, window: int) -> Lengths:
+    return found(base, window, lambda: looked.of_answers(score, load_tokenizer(base)[0], window))
 
 
 def of_merge(stand: Stand) -> Need:

@@ -18,7 +18,9 @@ from finetune.models.load import read_config
 from finetune.models.tokenizers import is_here, weights_folder
 from finetune.recipe.tuning import Tuned
 from finetune.recipe.types import Base
-from finetune.stages.lengths import Lengths
+from finetune.stages.lengths import Lengths, at_most
+
+UNKNOWN = 1024  # tokens of a row that cannot be looked at
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,24 @@ def with_checkpoint(parts: Parts, base: Base, dtype: str, machine: Machine) -> P
     return max(loading, working, key=lambda each: sum(each.values()))
 
 
+def found(base: Base, limit: int, look: Callable[[], Lengths]) -> Lengths:
+    """What `look` finds; as long as rows may be, where tokenizer or data cannot be had here."""
+    if base.model is None:
+        return at_most(limit)
+    try:
+        return look()
+    except FinetuneError:
+        return at_most(limit)
+
+
 def count(base: Base) -> int:
+    """Weights of the base, packed or not."""
     plain = replace(base, quantization=None)
     return int(hollow_base(plain, torch.bfloat16).num_parameters())
 
 
 def looked_at(rows: Lengths) -> tuple[str, ...]:
+    """What the lengths were taken from."""
     if rows.looked:
         return (f"the longest of {rows.rows:,} rows, {rows.looked:,} tokenised",)
     return ("rows taken to be as long as they may be",)
