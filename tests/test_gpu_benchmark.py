@@ -76,3 +76,21 @@ def test_a_name_that_is_none_is_refused_with_those_there_are(measure, capsys):
     with pytest.raises(SystemExit):
         measure("--only", "sft,dpo")
     assert "'sft' is none of sft_lora, dpo, merge" in capsys.readouterr().err
+
+
+@pytest.mark.heavy
+def test_a_token_costs_what_trl_says_and_what_the_adapter_adds(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import gpu_measure
+    from transformers import AutoConfig
+    from trl.trainer.utils import compute_flops_per_token
+
+    fields = dict(gpu_measure.SHAPES["tiny-mistral"])
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    config.save_pretrained(tmp_path)
+    width, heads, inner = config.hidden_size, config.num_key_value_heads, config.intermediate_size
+    narrow = width // config.num_attention_heads * heads
+    ends = [(width, width)] * 2 + [(width, narrow)] * 2 + [(width, inner)] * 3
+    adapter = 2 * gpu_measure.against_trl.LORA["r"] * sum(map(sum, ends)) * config.num_hidden_layers
+    forward = compute_flops_per_token(config, 256) / 3  # its gradients cost twice as much
+    assert gpu_measure.flops(tmp_path)["flops_forward"] == forward + adapter
