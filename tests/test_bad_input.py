@@ -59,7 +59,7 @@ PLAN = re.compile(
     r"  \w+ +(keep|resume|run)\b|tiny in |checking every stage"  # what is to be done, and why
     r"|what there is so far: |warning: the report was not written"
     r"|\w+: (first time|done in|\w+\.[\w.]+ .* -> |stopped (at|before)|\w+ before it changed)"
-    r"|  \w+: (before the first step|reference log-probabilities|.* reads as )"
+    r"|  \w+: (before the first step|reference log-probabilities|.* at once, |.* reads as )"
 )
 
 

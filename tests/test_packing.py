@@ -163,7 +163,7 @@ def rows_file(tmp_path):
 def test_a_step_over_the_same_rows_is_the_same_packed_by_tokens_and_by_rows(
     kind, trained, monkeypatch
 ):
-    from finetune.stages import layout
+    from finetune.stages import batches
 
     facts, weights = trained(kind, "rows", batch_size=20)
     packs = trained(kind, "count", batch_size=1, train={"packing": True})[0]["packs"]
@@ -172,7 +172,7 @@ def test_a_step_over_the_same_rows_is_the_same_packed_by_tokens_and_by_rows(
         "packed": trained(kind, "packed", batch_size=packs, train={"packing": True}),
         "tokens": trained(kind, "tokens", batch_tokens=100_000),
     }
-    monkeypatch.setitem(layout.ROWS_AT_ONCE, "cpu", 2)  # several micro-batches to a step
+    monkeypatch.setitem(batches.ROWS_AT_ONCE, "cpu", 2)  # several micro-batches to a step
     ways["accumulated"] = trained(kind, "accumulated", batch_tokens=3_000)
     for name, (found, adapter) in ways.items():
         assert found["loss_first"] == pytest.approx(facts["loss_first"], abs=1e-5), name

@@ -44,13 +44,6 @@ def assert_nothing_lives(group):
     raise AssertionError("a process outlived its run")
 
 
-def _forget_the_state():
-    """What an earlier run in this process told accelerate of itself would hold for its forks."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 class Ranks:
     """Running processes; the store is the launcher's, by which they find each other."""
 
@@ -78,7 +71,6 @@ class Ranks:
         try:
             os.setsid()
             os.environ.update(environment)
-            _forget_the_state()
             out = self.log.open("a", buffering=1, encoding="utf-8")
             sys.stdout = sys.stderr = out
             for stream in (1, 2):

@@ -34,6 +34,7 @@ def join(index: int) -> None:
     if ranks.world_size() == 1:
         return
     _new_address(index)
+    _forget_the_parent()
     _state().wait_for_everyone()
 
 
@@ -57,6 +58,17 @@ def everyones(value: Any) -> list[Any]:
     values: list[Any] = [None] * ranks.world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def _forget_the_parent() -> None:
+    """Have accelerate look at the processes anew.
+
+    A fork takes over what its parent told accelerate of itself; told that it was alone, every rank
+    would take its own share of a result for the whole.
+    """
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def _state() -> Any:

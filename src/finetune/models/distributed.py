@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch.distributed.tensor import DTensor
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -32,6 +33,13 @@ def loaded_in_shards() -> Iterator[None]:
     plugin.set_deepspeed_weakref()  # transformers looks there while `plugin` lives
     yield
     del plugin
+
+
+def of_main(value: Any) -> Any:
+    """The first process's value, in all of them: they go the same way."""
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]
 
 
 def one_format() -> bool:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from finetune.errors import FinetuneError
 
-# Rows that go through the model at once. On a CPU more rows keep the cores busy; on an
-# accelerator activations of a large model at full length must fit.
-ROWS_AT_ONCE = {"cpu": 16, "cuda": 4}
+# Most rows that go through the model at once: more keep a device no busier.
+ROWS_AT_ONCE = {"cpu": 16, "cuda": 16}
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,13 @@ class Split:
     accumulation: int
 
 
-def split(batch_size: int, devices: int, device_type: str) -> Split:
-    """Split `batch_size` rows per optimizer step evenly over the devices.
+def most_rows(device_type: str) -> int:
+    """Rows that may go through the model at once on a device."""
+    return ROWS_AT_ONCE.get(device_type, ROWS_AT_ONCE["cuda"])
+
+
+def split(batch_size: int, devices: int, device_type: str, at_once: int | None = None) -> Split:
+    """Split `batch_size` rows per optimizer step evenly over the devices, `at_once` at most.
 
     Raises:
         FinetuneError: the devices cannot share the rows evenly.
@@ -32,6 +36,6 @@ def split(batch_size: int, devices: int, device_type: str) -> Split:
             remedy=f"Nearest that do: {lower} and {lower + devices}.",
         )
     rows = batch_size // devices
-    most = ROWS_AT_ONCE.get(device_type, ROWS_AT_ONCE["cuda"])
-    per_device = next(size for size in range(min(rows, most), 0, -1) if rows % size == 0)
+    most = min(rows, at_once or most_rows(device_type))
+    per_device = next(size for size in range(most, 0, -1) if rows % size == 0)
     return Split(per_device, rows // per_device)

@@ -32,6 +32,7 @@ from finetune.models.stack import TOP
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
+from finetune.stages.fastest import Batch, choose
 from finetune.stages.reference import ReferenceTrainer, kept_at, with_reference
 from finetune.stages.sharding import not_training_yet
 from finetune.stages.sources import announce, left_out
@@ -73,46 +74,60 @@ def run(stage: Dpo, job: Job) -> Result:
     seen = list(dict.fromkeys(order))  # each row once, in the batches of the first epoch
     policy = open_policy(stage, job, RowReader(len(rows), partial(_chosen, tokenizer, rows, limit)))
     once = stage.train.get("precompute_ref_log_probs", not stage.train.get("sync_ref_model"))
+    most = min(max(lengths), plan.max_length or max(lengths))
+    batch = Batch(stage.batch_size, most, 2 * most, pairs=True)
+    way, told = choose(policy.model, policy.base, batch, stage.train, job)
     config = training.trainer_config(
         DPOConfig,
         stage.train,
         stage.batch_size,
         job,
+        **way.settings(stage.batch_size),
         max_length=plan.max_length,
         # Of all weights TRL would load a second model; of an adapter it would only hash the base.
         precompute_ref_log_probs=once and not is_adapted(policy.model),
     )
     before = adapter_weights(policy.model, TOP) if is_adapted(policy.model) else {}
-    trainer: Any = ReferenceTrainer(
-        model=policy.model,
-        args=config,
-        train_dataset=_dataset([rows[number] for number in seen]),
-        processing_class=tokenizer,
-    )
-    if left := len(seen) - len(trainer.train_dataset):
-        raise DataError(
-            f"the prompts of {left} pairs leave no room for an answer within {plan.max_length} "
-            "tokens",
-            remedy="Raise train.max_length.",
-        )
+    trainer = _trainer(policy.model, config, [rows[n] for n in seen], tokenizer, before)
     trainer.precompute_ref_logps = once
     training.attach(trainer, job, stage.batch_size)
-    # TRL casts the policy of a quantised base to bfloat16 and not its reference, and copies only
-    # weights of modules: both get what the adapter was before.
-    write_adapter(trainer.model, before, of=TOP, to=TOP)
-    write_adapter(trainer.model, before, of=TOP, to=REFERENCE)
     training.set_rates(trainer, stage)
     file = kept_at(job, policy, before, config) if once else None
-    facts = _prove(trainer, file, stage.train, job)
+    facts: dict[str, Any] = dict(_prove(trainer, file, stage.train, job))
     places = {row: place for place, row in enumerate(seen)}
     trainer.train_dataset = trainer.train_dataset.select([places[row] for row in order])
     for note in notes:
         warn(f"{job.name}: {note}")
     facts |= training.train(trainer, job, stage.batch_size)
-    facts |= {"rows": len(rows), "refused_rows": given.refused.count}
+    facts |= {"made_with": told, "rows": len(rows), "refused_rows": given.refused.count}
     facts |= _last_rewards(trainer.state.log_history)
     model = save_policy(policy, trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))
+
+
+def _trainer(
+    model: Any, config: Any, rows: list[Pair], tokenizer: Any, before: dict[str, Any]
+) -> Any:
+    """TRL's trainer on these rows; policy and reference are what the adapter was `before`.
+
+    TRL casts the policy of a quantised base to bfloat16 and not its reference, and copies only
+    weights of modules.
+
+    Raises:
+        DataError: TRL left out pairs whose prompts take all the room.
+    """
+    trainer: Any = ReferenceTrainer(
+        model=model, args=config, train_dataset=_dataset(rows), processing_class=tokenizer
+    )
+    if left := len(rows) - len(trainer.train_dataset):
+        raise DataError(
+            f"the prompts of {left} pairs leave no room for an answer within {config.max_length} "
+            "tokens",
+            remedy="Raise train.max_length.",
+        )
+    write_adapter(trainer.model, before, of=TOP, to=TOP)
+    write_adapter(trainer.model, before, of=TOP, to=REFERENCE)
+    return trainer
 
 
 def expected_loss(settings: Settings) -> float | None:

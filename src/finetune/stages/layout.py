@@ -14,12 +14,10 @@ from finetune.data.order import token_batches
 from finetune.data.packing import PackedCollator, pack
 from finetune.data.tokens import IGNORED
 from finetune.job import Job
-from finetune.models.hardware import device
 from finetune.models.packed import keep_apart
 from finetune.ranks import world_size
 from finetune.recipe.types import Sft
 from finetune.stages import training
-from finetune.stages.batches import ROWS_AT_ONCE
 
 # What a collator of ours does not want the trainer to drop.
 OURS = {"remove_unused_columns": False}
@@ -42,13 +40,16 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What is laid out: rows of `input_ids` and `labels`, none above `limit` tokens."""
+    """What is laid out: rows of `input_ids` and `labels`, none above `limit` tokens, of which
+    `at_once` may go through the model together.
+    """
 
     dataset: datasets.Dataset
     lengths: list[int]
     limit: int | None
     model: Any
     pad_token_id: int
+    at_once: int
 
 
 def lay_out(stage: Sft, rows: Rows, job: Job) -> Layout:
@@ -98,8 +99,7 @@ def _by_tokens(stage: Sft, rows: Rows, job: Job, batch_tokens: int) -> Layout:
     epochs = math.ceil(most * batch_tokens / sum(lengths)) + 1 if most > 0 else plan.epochs
     steps = token_batches(lengths, batch_tokens, epochs, job.seed, plan.strategy)
     steps = steps[:most] if most > 0 else steps
-    at_once = ROWS_AT_ONCE.get(device().type, ROWS_AT_ONCE["cuda"]) * max(lengths)
-    accumulation = math.ceil(batch_tokens / (at_once * world_size()))
+    accumulation = math.ceil(batch_tokens / (rows.at_once * max(lengths) * world_size()))
     parts = accumulation * world_size()
     tokens = sum(lengths[row] for step in steps for row in step)
     return Layout(

@@ -21,6 +21,7 @@ from finetune.models.tokenizers import tokenizer_of
 from finetune.ranks import rank
 from finetune.recipe.types import Pretrain
 from finetune.stages import training
+from finetune.stages.fastest import Batch, choose
 from finetune.stages.sources import announce, left_out
 from finetune.tasks.examples import texts
 
@@ -45,6 +46,8 @@ def run(stage: Pretrain, job: Job) -> Result:
     blocks = _blocks(tokenizer, given, block, training.scratch(job) / f"blocks-{rank()}.arrow")
     plan = training.plan(stage.train, len(blocks), stage.batch_size, block)
     order = training.order(plan, [block] * len(blocks), stage.batch_size, job.seed)
+    batch = Batch(stage.batch_size, block, block)
+    way, told = choose(model, base, batch, stage.train, job)
     trainer = SFTTrainer(
         model=model.train(),
         args=training.trainer_config(
@@ -53,6 +56,7 @@ def run(stage: Pretrain, job: Job) -> Result:
             stage.batch_size,
             job,
             max_length=block,
+            **way.settings(stage.batch_size),
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=blocks.select(order),
@@ -60,7 +64,7 @@ def run(stage: Pretrain, job: Job) -> Result:
     )
     training.attach(trainer, job, stage.batch_size)
     facts = training.train(trainer, job, stage.batch_size)
-    facts |= {"documents": len(given), "refused_rows": given.refused.count}
+    facts |= {"made_with": told, "documents": len(given), "refused_rows": given.refused.count}
     facts["tokens"] = len(blocks) * block
     model = save_model(trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy
 import torch
-from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -23,7 +22,7 @@ from trl import DPOTrainer
 
 from finetune.console import say
 from finetune.job import Job
-from finetune.models.distributed import trained_weights
+from finetune.models.distributed import of_main, trained_weights
 from finetune.models.identity import digest
 from finetune.models.policy import Policy
 from finetune.models.tokenizers import weights_folder
@@ -89,7 +88,7 @@ def kept_at(job: Job, policy: Policy, weights: dict[str, torch.Tensor], args: An
         "rows": [args.max_length, args.ld_alpha],
     }
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    return job.out.parent / FOLDER / f"{_of_main(key)[:16]}.safetensors"
+    return job.out.parent / FOLDER / f"{of_main(key)[:16]}.safetensors"
 
 
 def with_reference(
@@ -100,7 +99,7 @@ def with_reference(
     What `file` lacks is computed, and all of it if `afresh`.
     """
     keys = [_of_row(row) for row in rows.with_format("numpy")]
-    known: Known = {} if afresh else _of_main(_read(file) if is_main() else {})
+    known: Known = {} if afresh else of_main(_read(file) if is_main() else {})
     missing = [number for number, key in enumerate(keys) if key not in known]
     if missing:
         found = trainer.ask_reference(rows.select(missing), f"{name}: reference")
@@ -127,13 +126,6 @@ def _of_weights(weights: dict[str, torch.Tensor]) -> str:
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def _of_main(value: Any) -> Any:
-    """The first process's value, in all of them: they go the same way."""
-    box = [value]
-    broadcast_object_list(box)
-    return box[0]
 
 
 def _read(file: Path) -> Known:

@@ -21,6 +21,7 @@ from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import rank
 from finetune.recipe.types import Sft
 from finetune.stages import samples, training
+from finetune.stages.fastest import Batch, choose
 from finetune.stages.layout import Rows, lay_out
 from finetune.stages.sources import announce, left_out, skipper
 from finetune.tasks.examples import conversations
@@ -67,14 +68,19 @@ def run(stage: Sft, job: Job) -> Result:
     notes += [*left_out(talks, job), *losses(rows, limit)]
     samples.leave(job, tokenizer, ((n, "", row_at(rows, n)) for n in samples.telling(rows)))
     policy = open_policy(stage, job, RowReader(len(rows), partial(row_at, rows)))
+    lengths, packed = list(rows["length"]), bool(stage.train.get("packing"))
+    longest = (limit or max(lengths)) if packed else max(lengths)
+    batch = Batch(stage.batch_size, longest, longest if packed else max(rows["learnt"]))
+    way, told = choose(policy.model, policy.base, batch, stage.train, job)
     layout = lay_out(
         stage,
         Rows(
             dataset=rows.select_columns(["input_ids", "labels"]),
-            lengths=list(rows["length"]),
+            lengths=lengths,
             limit=limit,
             model=policy.model,
             pad_token_id=tokenizer.pad_token_id,
+            at_once=way.rows_at_once,
         ),
         job,
     )
@@ -87,7 +93,7 @@ def run(stage: Sft, job: Job) -> Result:
             job,
             max_length=limit,
             dataset_kwargs={"skip_prepare_dataset": True},
-            **layout.settings,
+            **{**way.settings(layout.batch_size), **layout.settings},
         ),
         train_dataset=layout.dataset,
         data_collator=layout.collator,
@@ -99,7 +105,7 @@ def run(stage: Sft, job: Job) -> Result:
     for note in notes:
         warn(f"{job.name}: {note}")
     facts = training.train(trainer, job, layout.rows_per_step) | layout.facts
-    facts |= {"rows": len(rows), "refused_rows": talks.refused.count}
+    facts |= {"made_with": told, "rows": len(rows), "refused_rows": talks.refused.count}
     facts["learnt_tokens"] = sum(rows["learnt"])
     model = save_policy(policy, trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))

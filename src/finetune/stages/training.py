@@ -72,6 +72,14 @@ def order(plan: Plan, lengths: list[int], batch_size: int, seed: int) -> list[in
     return training_order(lengths, batch_size, plan.epochs, seed, plan.strategy)
 
 
+def precision(settings: Settings) -> dict[str, bool]:
+    """The 16-bit format that is computed in, if any: the recipe's, or what the device has."""
+    return {
+        "bf16": settings.get("bf16", half() is torch.bfloat16 and "fp16" not in settings),
+        "fp16": settings.get("fp16", half() is torch.float16 and "bf16" not in settings),
+    }
+
+
 def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **more: Any) -> Any:
     """The TRL config of a stage: the recipe's settings and what the chain decides.
 
@@ -82,9 +90,7 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
     kept = {k: v for k, v in settings.items() if k not in ("max_steps", "train_sampling_strategy")}
     chosen = {
         **DEFAULTS,
-        "bf16": half() is torch.bfloat16 and "fp16" not in settings,
-        "fp16": half() is torch.float16 and "bf16" not in settings,
-        "gradient_checkpointing": not on_cpu(),
+        **precision(settings),
         **kept,
         "num_train_epochs": 1,  # all epochs lie one after another in the rows
         "train_sampling_strategy": "sequential",
