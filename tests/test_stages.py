@@ -281,3 +281,15 @@ def test_all_weights_are_trained_without_lora(random_mistral, rows, tmp_path):
     trained = run(stage, job(tmp_path, "sft", base))
     assert trained.model.adapter is None
     assert gap(trained.model, base) > 1e-2
+
+
+@pytest.mark.parametrize(("lora", "rate"), [(LORA, 2e-4), (None, 2e-5)], ids=["lora", "whole"])
+def test_an_adapter_learns_at_ten_times_the_rate_of_all_weights(
+    random_mistral, rows, tmp_path, lora, rate
+):
+    stage = sft(rows, max_steps=1, logging_steps=1)
+    train = {key: value for key, value in stage.train.items() if key != "learning_rate"}
+    where = job(tmp_path, "sft", ModelRef(base=Base(model=str(random_mistral))))
+    run(replace(stage, lora=lora, train=train), where)
+    first = json.loads((where.out / "history.jsonl").read_text().splitlines()[0])
+    assert first["learning_rate"] == pytest.approx(rate)

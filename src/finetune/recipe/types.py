@@ -113,7 +113,7 @@ class Sft(Tuned):
     """Supervised fine-tuning; without `lora`, `peft` and `esft` all weights are trained."""
 
     kind: ClassVar[str] = "sft"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     data: Data
     mask: Mask = "assistant"  # what is learnt: all answers, or those after the last question, …

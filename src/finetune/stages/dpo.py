@@ -82,6 +82,7 @@ def run(stage: Dpo, job: Job) -> Result:
         stage.train,
         stage.batch_size,
         job,
+        **training.adapter_rate(DPOConfig, stage.train, policy.model, job),
         **way.settings(stage.batch_size),
         max_length=plan.max_length,
         # Of all weights TRL would load a second model; of an adapter it would only hash the base.

@@ -93,6 +93,7 @@ def run(stage: Sft, job: Job) -> Result:
             job,
             max_length=limit,
             dataset_kwargs={"skip_prepare_dataset": True},
+            **training.adapter_rate(SFTConfig, stage.train, policy.model, job),
             **{**way.settings(layout.batch_size), **layout.settings},
         ),
         train_dataset=layout.dataset,
