@@ -35,10 +35,18 @@ def _rows(column: Any) -> list[int]:
 
 
 def _double_bos(rows: Any, bos: int) -> Measured:
+    """Read from the file, not through its map: what is mapped stays in memory as it is read."""
+    import pyarrow
+
     found, at = [], 0
-    for batch in rows.select_columns("input_ids").with_format("arrow").iter(batch_size=1000):
-        for offset, ids in enumerate(batch["input_ids"]):
-            if len(ids) > 1 and ids[0].as_py() == bos == ids[1].as_py():
-                found.append(at + offset)
-        at += len(batch)
+    (file,) = rows.cache_files
+    with pyarrow.OSFile(file["filename"]) as source, pyarrow.ipc.open_stream(source) as stream:
+        for batch in stream:
+            ids = batch.column("input_ids")
+            starts, values = ids.offsets.to_numpy(), ids.values.to_numpy()
+            long = (starts[1:] - starts[:-1] > 1).nonzero()[0]
+            first = starts[long]
+            double = (values[first] == bos) & (values[first + 1] == bos)
+            found += [at + int(row) for row in long[double]]
+            at += len(batch)
     return Measured("double_bos", len(found), len(rows), found)
