@@ -201,6 +201,21 @@ def test_a_template_that_ends_no_answer_is_refused(audited, monkeypatch):
 
 
 @pytest.mark.heavy
+def test_rows_that_begin_with_a_start_token_of_their_own_are_found(audited, tmp_path, monkeypatch):
+    from finetune.data import encoded
+
+    monkeypatch.setattr(encoded, "BATCH_TOKENS", 100)  # several batches in the file
+    template = tmp_path / "bare.jinja"
+    template.write_text(
+        "{{ bos_token }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
+    )
+    rows = [*answers(20), {"prompt": "<s>Who?", "completion": "I."}, *answers(3)]
+    base = {"model": "tiny-mistral", "chat_template": str(template)}
+    finding = audited(rows, base=base)[0]["double_bos"]
+    assert (finding.count, finding.places[0].endswith("line 21")) == (1, True)
+
+
+@pytest.mark.heavy
 def test_held_out_rows_that_are_trained_on_are_found(audited):
     rows = [{"prompt": text(n, 30), "completion": text(n + 50, 5)} for n in range(40)]
     other = [{"prompt": text(900 + n, 30), "completion": "x"} for n in range(4)]

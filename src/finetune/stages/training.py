@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
     return config
 
 
-def adapter_rate(kind: type, settings: Settings, model: Any, job: Job) -> Settings:
+def adapter_rate(kind: Any, settings: Settings, model: Any, job: Job) -> Settings:
     """The learning rate of an adapter where the recipe has none: TRL's own is for all weights.
 
     LoRA learns best at about ten times the rate of full fine-tuning, whatever the model (Schulman
@@ -131,7 +131,7 @@ def adapter_rate(kind: type, settings: Settings, model: Any, job: Job) -> Settin
     """
     if "learning_rate" in settings or not is_adapted(model):
         return {}
-    rate = 10 * next(each.default for each in fields(kind) if each.name == "learning_rate")
+    rate = 10 * kind.learning_rate
     say(f"  {job.name}: learning rate {rate:.0e}: ten times TRL's, which is for all weights")
     return {"learning_rate": rate}
 
