@@ -177,14 +177,14 @@ def test_pairs_of_dpo_are_those_of_the_trainer(recipe):
 
 
 @pytest.mark.heavy
-def test_blocks_of_pretraining_are_those_of_the_trainer(recipe):
+def test_blocks_of_pretraining_are_those_of_the_trainer(recipe, tmp_path):
     from finetune.models.tokenizers import load_tokenizer
     from finetune.stages.pretrain import _blocks
     from finetune.tasks.examples import texts
 
     loaded, stage, found = gathered(recipe, "pretrain", count=1000)
     tokenizer, _ = load_tokenizer(loaded.base)
-    blocks = _blocks(tokenizer, [each.text for each in texts(stage.data)], 16)
+    blocks = _blocks(tokenizer, texts(stage.data), 16, tmp_path / "blocks.arrow")
     assert [tokens(row.parts[0]) for row in found.rows] == list(blocks["input_ids"])
 
 
