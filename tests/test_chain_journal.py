@@ -1,5 +1,7 @@
 """The journal of a run folder: what was planned, why, and how it ended."""
 
+import json
+
 import chain_fakes
 import pytest
 from chain_fakes import recipe
@@ -7,6 +9,8 @@ from chain_fakes import recipe
 from finetune.chain import journal
 from finetune.chain.run import run
 from finetune.errors import FinetuneError
+from finetune.job import ModelRef
+from finetune.recipe.types import Base, Tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +63,16 @@ def test_a_recipe_that_cannot_start_leaves_the_journal_as_it_is(tmp_path):
 def test_a_damaged_journal_is_none(tmp_path):
     (tmp_path / journal.NAME).write_text('{"name": "x"}')
     assert journal.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"model": None, "tokenizer": Tokenizer()}, {"add_tokens": ("<a>", "<b>")}]
+)
+def test_a_model_in_a_record_is_equal_to_the_one_that_was_written(fields, tmp_path):
+    """Models on equal bases share a copy in memory."""
+    base = Base(
+        **{"model": str(tmp_path / "base"), "quantization": {"load_in_4bit": True}, **fields}
+    )
+    ref = ModelRef(base=base, adapters=(tmp_path / "adapter",))
+    written = json.loads(json.dumps(ref.to_json(tmp_path)))
+    assert ModelRef.from_json(written, tmp_path) == ref

@@ -1,6 +1,7 @@
 """What becomes of an adapter in the next stage: each way has its own reference, at ln 2."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -102,3 +103,25 @@ def test_stacks_and_plain_adapters_are_scored_on_one_base_as_if_alone(learnt, ro
         alone = run(stage, ref, tmp_path / name, models={name: ref}).scores
         assert alone[name] == pytest.approx(together[name], rel=1e-6)
     assert len({row["loss loss"] for row in together.values()}) == 3
+
+
+def test_a_base_is_opened_when_the_one_before_it_is_gone(bases, rows, tmp_path, monkeypatch):
+    from finetune.models import switch
+
+    opened, alive, load = [], [], switch.open_base
+
+    def open_base(base):
+        alive.append(sum(each() is not None for each in opened))
+        model = load(base)
+        opened.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(switch, "open_base", open_base)
+    models = {
+        name: ModelRef(base=Base(model=str(bases("llama")), **FORMATS[name]))
+        for name in ("fp32", "nf4")
+    }
+    score = Score(task="loss", data=Data(path=str(rows / "answers.jsonl")))
+    stage = Evaluate(name="evaluate", tasks=(score,))
+    run(stage, models["fp32"], tmp_path / "evaluate", models=models)
+    assert alive == [0, 0]

@@ -34,6 +34,7 @@ class ModelRef:
         base["model"] = _lengthen(base["model"], folder)
         if base["tokenizer"]:
             base["tokenizer"] = Tokenizer(**base["tokenizer"])
+        base["add_tokens"] = tuple(base.get("add_tokens", ()))  # JSON knows lists alone
         adapters = tuple(Path(str(_lengthen(each, folder))) for each in data["adapters"])
         return cls(base=Base(**base), adapters=adapters)
 

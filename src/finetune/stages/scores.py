@@ -49,6 +49,7 @@ def score_models(stage: Evaluate, job: Job) -> Result:
             for measurer in measurers:
                 set_seed(job.seed)
                 measurer.measure(name, model, tokenizer)
+            del model  # else the last one would be in memory while the next base is opened
     if is_main():
         for measurer in measurers:
             measurer.write(job.out, list(job.models))
