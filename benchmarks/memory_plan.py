@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,12 @@ def make_base(name: str, folder: Path) -> str:
     return str(place)
 
 
+def _made_apart(name: str, folder: Path) -> str:
+    """As `make_base`, in another process: in this one plans look up what the libraries take."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(make_base, name, folder).result()
+
+
 def recipe(name: str, case: Case, folder: Path) -> Path:
     """The chain of a case, a few steps each."""
     train = {"max_length": case.max_length, "num_train_epochs": 1, "save_steps": 9, **case.train}
@@ -121,7 +129,7 @@ def recipe(name: str, case: Case, folder: Path) -> Path:
         stages[0]["sft"]["lora"] = {"r": 16}
         stages.append({"dpo": {"data": preferences, **trained}})
         stages.append({"merge": {"tolerance": None}})
-    base: dict[str, Any] = {"model": make_base(case.base, folder), "dtype": case.dtype}
+    base: dict[str, Any] = {"model": _made_apart(case.base, folder), "dtype": case.dtype}
     if case.quantization:
         base["quantization"] = case.quantization
     content = {
