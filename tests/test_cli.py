@@ -53,7 +53,7 @@ def test_without_arguments_it_prints_help(capsys):
     assert "first steps" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [each.name for each in cli.COMMANDS])
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
 def test_every_command_has_help_with_examples(name, capsys):
     assert ends(name, "--help") == 0
     out = capsys.readouterr().out

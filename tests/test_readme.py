@@ -35,7 +35,7 @@ def test_a_target_of_make_exists(command):
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("finetune ")])
 def test_a_command_is_understood(command, monkeypatch):
-    parsed = cli._parser().parse_args(shlex.split(command)[1:])
+    parsed = cli._parse(shlex.split(command)[1:])
     assert callable(parsed.handler)
 
 

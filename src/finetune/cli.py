@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from finetune import __version__, console, ranks
 from finetune.chain.stops import ToldError
-from finetune.commands import COMMANDS
+from finetune.commands import COMMANDS, load
 from finetune.errors import FinetuneError
 
 OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -97,7 +97,8 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(USAGE)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(word: str = "") -> argparse.ArgumentParser:
+    """Of all commands the names; of the one that is called its arguments too."""
     parser = _Parser(
         prog="finetune",
         description="One YAML recipe from a base language model to a fine-tuned, measured and "
@@ -107,22 +108,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"finetune {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for name, line in COMMANDS.items():
         sub = commands.add_parser(
-            command.name,
-            help=command.line,
-            description=f"{command.line[0].upper()}{command.line[1:]}.",
-            epilog="\n  ".join(["examples:", *command.examples.splitlines()]),
+            name,
+            help=line,
+            description=f"{line[0].upper()}{line[1:]}.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(handler=command.handler)
-        command.arguments(sub)
+        if name == word:
+            command = load(name)
+            sub.epilog = "\n  ".join(["examples:", *command.examples.splitlines()])
+            sub.set_defaults(handler=command.handler)
+            command.arguments(sub)
     return parser
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     """The command line; changed keys may stand on both sides of an option."""
-    parser = _parser()
+    parser = _parser(arguments[0])
     parsed, rest = parser.parse_known_args(arguments)
     changes = [each for each in rest if "=" in each and not each.startswith("-")]
     if wrong := [each for each in rest if each not in changes or not hasattr(parsed, "changes")]:
@@ -146,7 +149,7 @@ def _tell_apart(parsed: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 
 def _suggest(word: str) -> None:
     """Refuse a mistyped command with the right one; argparse would only list them."""
-    names = [command.name for command in COMMANDS]
+    names = list(COMMANDS)
     if word.startswith("-") or word in names:
         return
     if word.endswith((".yaml", ".yml")):

@@ -31,8 +31,6 @@ def _audit(parsed: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "audit",
-    "look for what is wrong with a recipe's rows: cut, masked, doubled, leaked, damaged",
     "finetune audit samsum\n"
     "finetune audit my.yaml sft --json\n"
     "finetune audit my.yaml audit.near_duplicates.warn=0.2",

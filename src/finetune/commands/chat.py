@@ -68,8 +68,6 @@ def _exchange(speaker: Speaker, history: History, text: str, settings: dict[str,
 
 
 COMMAND = Command(
-    "chat",
-    "talk to a model",
     "finetune chat samsum\n"
     "finetune chat runs/samsum --stage sft --system 'Be brief.'\n"
     "finetune chat my-adapter --base mistralai/Mistral-7B-v0.3 --load-in-4bit\n"

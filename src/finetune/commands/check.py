@@ -18,8 +18,6 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "check",
-    "look for mistakes in a recipe and what it reads",
     "finetune check my.yaml",
     takes_recipe,
     _check,

@@ -17,10 +17,8 @@ from finetune.recipe.types import Recipe
 
 @dataclass(frozen=True)
 class Command:
-    """One word after `finetune`; `examples` are whole command lines, one a line."""
+    """What stands behind one word after `finetune`; `examples` are command lines, one a line."""
 
-    name: str
-    line: str
     examples: str
     arguments: Callable[[argparse.ArgumentParser], None]
     handler: Callable[[argparse.Namespace], None]

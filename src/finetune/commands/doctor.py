@@ -38,8 +38,6 @@ def _table(findings: list[doctor.Finding]) -> str:
 
 
 COMMAND = Command(
-    "doctor",
-    "tell what this machine can run, and what to mend",
     "finetune doctor\nfinetune doctor --json",
     _arguments,
     _doctor,

@@ -160,8 +160,6 @@ def _prompts(parsed: argparse.Namespace, rows: list[dict[str, Any]]) -> list[Any
 
 
 COMMAND = Command(
-    "generate",
-    "let a model answer prompts",
     "finetune generate runs/samsum 'What is a ferry?'\n"
     "finetune generate samsum --task samsum --file dialogue.txt\n"
     "finetune generate runs/samsum --stage dpo --file prompts.jsonl --out answers.jsonl\n"

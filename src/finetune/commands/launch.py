@@ -70,8 +70,6 @@ def _command_line(parsed: argparse.Namespace, given: dict[str, Any]) -> str:
 
 
 COMMAND = Command(
-    "launch",
-    "write the file that runs a recipe on a cluster",
     "finetune launch my.yaml --on slurm --nodes 2 --gpus 8 --out my.sbatch\n"
     "finetune launch my.yaml --on kubernetes --profile zero2 --gpus 8 --image registry/finetune\n"
     "finetune launch my.yaml --on sky --gpu A100 --install 'pip install .'",

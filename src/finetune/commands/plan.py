@@ -61,8 +61,6 @@ def _place(parsed: argparse.Namespace) -> Place:
 
 
 COMMAND = Command(
-    "plan",
-    "show what a run would do, and why; what memory and time it takes",
     "finetune plan my.yaml\n"
     "finetune plan my.yaml sft.train.learning_rate=1e-4\n"
     "finetune plan my.yaml --gpu a10g --savings\n"

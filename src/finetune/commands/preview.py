@@ -56,8 +56,6 @@ def _stage(recipe: Recipe, name: str | None) -> Stage:
 
 
 COMMAND = Command(
-    "preview",
-    "show rows as a stage will see them: which tokens are learnt, special, or cut",
     "finetune preview samsum\n"
     "finetune preview my.yaml dpo --rows 10\n"
     "finetune preview my.yaml sft --row 118 sft.train.max_length=512\n"

@@ -43,8 +43,6 @@ def _folder(run: str) -> Path:
 
 
 COMMAND = Command(
-    "report",
-    "write a run's report again, or compare runs",
     "finetune report my.yaml --open\nfinetune report runs/beta-0.1 runs/beta-0.2 --out beta.html",
     _arguments,
     _report,

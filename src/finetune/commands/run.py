@@ -60,8 +60,6 @@ def _profile(parsed: argparse.Namespace) -> Profile:
 
 
 COMMAND = Command(
-    "run",
-    "run a recipe: keep what is done, run the rest",
     "finetune run samsum\n"
     "finetune run my.yaml dpo.train.beta=0.2 output_dir=runs/beta\n"
     "finetune run my.yaml --launch zero2\n"

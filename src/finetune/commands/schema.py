@@ -29,8 +29,6 @@ def _schema(parsed: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "schema",
-    "print the JSON Schema of recipes, for editors",
     "finetune schema --out recipe.schema.json",
     _arguments,
     _schema,

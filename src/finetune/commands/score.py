@@ -49,8 +49,6 @@ def _evaluations(parsed: argparse.Namespace) -> dict[str, Record]:
 
 
 COMMAND = Command(
-    "score",
-    "score what models wrote once more, without the models",
     "finetune score my.yaml\nfinetune score runs/samsum evaluate",
     _arguments,
     _score,

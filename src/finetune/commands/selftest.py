@@ -54,8 +54,6 @@ def _table(outcomes: list[Outcome]) -> str:
 
 
 COMMAND = Command(
-    "selftest",
-    "measure on this machine that training and inference keep their promises",
     "finetune selftest\nfinetune selftest --json",
     _arguments,
     _selftest,

@@ -32,8 +32,6 @@ def _show(parsed: argparse.Namespace) -> None:
 
 
 COMMAND = Command(
-    "show",
-    "show the results of a run, or all that is known of one stage",
     "finetune show my.yaml\nfinetune show my.yaml sft output_dir=runs/beta",
     _arguments,
     _show,
