@@ -231,7 +231,6 @@ def test_a_kept_run_answers_without_importing_anything_heavy(given, capsys, monk
 
 
 def test_schema_prints_json_or_writes_it(tmp_path, capsys):
-    pytest.importorskip("finetune.recipe.schema")
     assert ends("schema") == 0
     assert json.loads(capsys.readouterr().out)["type"] == "object"
     assert ends("schema", "--out", str(tmp_path / "s.json")) == 0

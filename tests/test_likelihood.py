@@ -1,10 +1,10 @@
 """Likelihoods of texts in windows: every token once, with the context that its window gives."""
 
 import pytest
+import torch
 
 from finetune.data.tokens import IGNORED
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.heavy
 PREFIX = 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -129,9 +128,9 @@ def _overlaps(
     recipe: Recipe, stage: Stage, rows: Examples[Any], held_out: dict[str, HeldOut]
 ) -> Iterator[Finding]:
     for name, evaluation in held_out.items():
-        training = ("\n".join(text) for text in _texts(rows, f"overlap with {name}"))
-        questions = (text for pair in _texts(rows, "questions") for text in pair[:1])
-        found = overlap(evaluation.asked, chain(training, questions))
+        both = _texts(rows, f"overlap with {name}")
+        training = (text for asked, answered in both for text in (f"{asked}\n{answered}", asked))
+        found = overlap(evaluation.asked, training)
         yield from judged([found], recipe.audit, _place(evaluation.rows))
 
 

@@ -20,6 +20,7 @@ from finetune.tasks import chosen_metrics
 from finetune.tasks.base import Metric, Row
 
 DEFAULT = ("exact_match", "rouge")
+ANSWERED = tuple(layout for layout in LAYOUTS if layout.kind is Conversation)
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,8 @@ def _layout(row: Row) -> Layout | None:
     """How training would read this row as a conversation: of several, the one of most columns."""
     fitting = [
         layout
-        for layout in LAYOUTS
-        if layout.kind is Conversation
-        and all(shape(row.get(name)) in wanted for name, wanted in layout.needs.items())
+        for layout in ANSWERED
+        if all(shape(row.get(name)) in wanted for name, wanted in layout.needs.items())
     ]
     return max(fitting, key=lambda layout: len(layout.columns(list(row))), default=None)
 

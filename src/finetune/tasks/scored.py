@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune.data.examples import Examples
-from finetune.data.locate import locate
+from finetune.data.locate import TRAIN, locate
 from finetune.errors import DataError, FinetuneError
 from finetune.recipe.judging import resolved
 from finetune.recipe.types import Data, Score
@@ -23,7 +23,6 @@ from finetune.tasks.preference import Preference
 from finetune.tasks.text_to_sql import TextToSql
 
 LIKELY: dict[str, LikelyTask] = {task.name: task for task in (Loss(), Perplexity(), Preference())}
-TRAIN = "train"
 TASK_FILES = {".yaml", ".yml", ".py", ".json", ".jsonl"}
 STOPPED = Metric("stopped", "neither")  # of all answers that a model wrote
 
