@@ -1,5 +1,6 @@
 """Several ranks run one chain: rank 0 writes and speaks, one rank's failure stops them all."""
 
+import copy
 import json
 import os
 import subprocess
@@ -12,8 +13,10 @@ from chain_fakes import recipe
 from tiny_chain import ends, settings, write
 from together import Ranks
 
+from finetune.chain import child, mishap
 from finetune.chain.plan import make
 from finetune.commands import command
+from finetune.errors import AGAIN, DataError
 
 pytestmark = pytest.mark.heavy
 
@@ -98,12 +101,28 @@ def test_the_failure_of_one_rank_stops_all_and_is_told_once(tmp_path, fail, rank
     begun = time.monotonic()
     codes = ranks.wait()
     assert time.monotonic() - begun < 30
+    assert codes[rank] == {"killed": 137, "rank killed": -9}.get(fail, 1)
     assert all(codes)
     text = (tmp_path / "log").read_text()
     assert text.count(FAILURES[fail].format(rank=rank)) == 1, text
     assert text.count("dpo stopped") == (fail != "rank killed"), text
     statuses = [step.status for step in make(recipe(tmp_path, dpo=failing)).steps]
     assert statuses == ["keep", "resume", "run", "run"]
+
+
+def test_a_rank_that_lost_another_ends_as_what_went_wrong_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    lost = mishap.translate(RuntimeError("Connection closed by peer [10.0.0.2]"), tmp_path)
+    assert lost.code == AGAIN
+    alone = copy.copy(lost)
+    assert child._write_first(tmp_path / "machine lost", "Traceback\n", alone)
+    assert alone.code == AGAIN
+    for number, cause in enumerate((DataError("a bad row"), mishap.killed(9))):
+        trace = tmp_path / f"error-{number}.txt"
+        assert child._write_first(trace, "Traceback\n", cause)
+        echo = copy.copy(lost)
+        assert not child._write_first(trace, "Traceback\n", echo)
+        assert echo.code == cause.code == (1, 137)[number]
 
 
 def test_the_launcher_stops_all_when_one_rank_runs_out_of_its_memory(tmp_path):

@@ -47,7 +47,20 @@ def test_batches_are_not_sorted_by_length_over_the_epoch():
 
 
 def test_half_an_epoch_is_half_the_rows():
-    assert len(training_order(LENGTHS, 8, 0.5, seed=1, strategy="random")) == 500
+    assert len(training_order(LENGTHS, 4, 0.5, seed=1, strategy="random")) == 500
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random", "sequential"])
+@pytest.mark.parametrize(("rows", "epochs", "steps"), [(60, 1, 8), (60, 2.5, 19), (3, 1, 1)])
+def test_every_step_is_a_whole_batch_filled_with_the_rows_that_come_next(
+    rows, epochs, steps, strategy
+):
+    order = training_order(LENGTHS[:rows], 8, epochs, seed=1, strategy=strategy)
+    assert len(order) == 8 * steps
+    times = [order.count(row) for row in range(rows)]
+    assert max(times) - min(times) <= 1
+    whole = training_order(LENGTHS[:rows], 8, steps * 8 / rows, seed=1, strategy=strategy)
+    assert order == whole
 
 
 @pytest.mark.parametrize("strategy", ["group_by_length", "random", "sequential"])

@@ -6,7 +6,7 @@ import yaml
 from finetune import cli
 from finetune.embedded import profile_folder
 from finetune.errors import FinetuneError
-from finetune.launch import profiles, start
+from finetune.launch import profiles, start, versions
 
 SLURM = {"SLURM_NNODES": "2", "SLURM_NODEID": "1", "MASTER_ADDR": "node-a"}
 KUBEFLOW = {
@@ -144,6 +144,24 @@ def test_the_environment_says_which_machine_this_is(
         "--main_process_port": port,
         "--same_network": "true",
     }
+
+
+def test_every_machine_has_a_process_where_there_are_more_machines_than_a_profile_starts(
+    monkeypatch,
+):
+    for key, value in (SLURM | {"SLURM_NNODES": "4"}).items():
+        monkeypatch.setenv(key, value)
+    assert told("cpu_2")["--num_processes"] == "4"
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    assert told("cpu_2")["--num_processes"] == "2"
+
+
+def test_an_optimizer_that_cannot_be_compiled_is_told_before_anything_starts(monkeypatch):
+    monkeypatch.setattr(start, "_installed", lambda library: True)
+    monkeypatch.setattr(versions.shutil, "which", lambda name: None)
+    with pytest.raises(FinetuneError, match=r"there is no g\+\+(?s:.*)--launch zero3\.$"):
+        start._require(profiles.find("zero3_offload"))
+    start._require(profiles.find("zero3"))
 
 
 def test_machines_that_do_not_know_the_first_one_are_told_what_to_set(monkeypatch):

@@ -25,7 +25,7 @@ PATIENCE = 180.0
 # Long options of `sbatch` that a script of ours uses, from its manual page (Slurm 25.05).
 SBATCH = {
     *("job-name", "nodes", "ntasks-per-node", "gpus-per-node", "output", "open-mode"),
-    *("requeue", "signal"),
+    *("requeue", "signal", "cpus-per-task"),
 }
 # Properties of SkyPilot 0.14.1's own schemas (`sky.utils.schemas`: task, resources, storage).
 SKY_TASK = {
@@ -62,7 +62,8 @@ def test_there_is_an_example_for_every_scheduler():
 
 @pytest.mark.parametrize("size", [("1", "0"), ("1", "8"), ("4", "8")])
 def test_a_slurm_script_has_directives_that_sbatch_knows_and_is_shell(size, tmp_path, capsys):
-    text = rendered("slurm", "--nodes", size[0], "--gpus", size[1], "name=x", capsys=capsys)
+    more = ("name=x", "sft.batch_size=32", "dpo.batch_size=32")
+    text = rendered("slurm", "--nodes", size[0], "--gpus", size[1], *more, capsys=capsys)
     (tmp_path / "job").write_text(text)
     subprocess.run(["bash", "-n", tmp_path / "job"], check=True)
     head, body = text.split("set -uo pipefail")
@@ -73,6 +74,9 @@ def test_a_slurm_script_has_directives_that_sbatch_knows_and_is_shell(size, tmp_
     assert told["nodes"] == size[0]
     assert told.get("gpus-per-node", "0") == size[1]
     assert "requeue" in told
+    # One core is what a task gets that asks for none, and srun does not take over what sbatch has.
+    assert int(told["cpus-per-task"]) >= max(4, 4 * int(size[1]))
+    assert "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK" in body
 
 
 @pytest.mark.parametrize("size", [("1", "1"), ("1", "8"), ("2", "8")])
@@ -108,6 +112,8 @@ def test_a_sky_task_has_the_keys_of_skypilots_schema(size, tmp_path, capsys):
     assert all(each["mode"] in SKY_MODES for each in mounts.values())
     # Machines that work together need to see each other's files at once: no bucket then.
     assert bool(mounts) == (size[0] == "1") == ("volumes" not in task)
+    # Volumes of several machines are on Kubernetes, where SkyPilot has no spot machines.
+    assert ("use_spot" in task["resources"]) == (size[0] == "1")
     for script in (task["setup"], task["run"]):
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     try:
@@ -131,6 +137,8 @@ REFUSED = {
     ("--on", "slurm", "--profile", "gpu", "--gpus", "8"): "is one process",
     ("--on", "slurm", "--profile", "multi_gpu", "--gpus", "0"): "needs GPUs",
     ("--on", "slurm", "--nodes", "0"): "no job on 0 machines",
+    ("--on", "slurm", "--profile", "multi_node", "--gpus", "8"): "is for several machines",
+    ("--on", "slurm", "--nodes", "3", "--gpus", "8"): "16 does not divide over 24 processes",
     ("--on", "kubernetes"): "needs an image",
     ("--on", "sky"): "how do they get finetune",
 }
@@ -197,6 +205,7 @@ class Queue:
             "SLURM_NNODES": "2",
             "SLURM_JOB_NODELIST": "here",
             "SLURM_JOB_ID": str(os.getpid()),
+            "SLURM_CPUS_PER_TASK": "1",
             "SLURM_RESTART_COUNT": str(restarts),
         }
         command = ["bash", script]
@@ -218,6 +227,21 @@ class Queue:
         """What `--signal=TERM@120` does."""
         for pid in (self.folder / "tasks").read_text().split():
             os.kill(int(pid), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "comes_back"),
+    [(0, 0, False), (1, 0, False), (127, 0, False), (75, 0, True), (137, 2, True), (143, 3, False)],
+)
+def test_a_slurm_job_comes_back_after_what_may_be_gone_next_time(
+    code, restarts, comes_back, tmp_path, capsys
+):
+    (tmp_path / "job").write_text(rendered("slurm", "--nodes", "2", capsys=capsys))
+    with Queue(tmp_path) as queue:
+        (tmp_path / "bin" / "srun").write_text(f"#!/bin/bash\nexit {code}\n")
+        assert queue.start(tmp_path / "job", restarts).wait(PATIENCE) == code
+        (tmp_path / "tasks").touch()
+    assert (tmp_path / "requeued").exists() == comes_back
 
 
 @pytest.mark.heavy

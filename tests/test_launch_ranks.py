@@ -34,7 +34,8 @@ def recipe(folder, base, **train):
     plain = settings(folder, base, kinds=("sft", "dpo", "evaluate"), steps=STEPS)
     for stage, kind in zip(plain["stages"], ("sft", "dpo"), strict=False):
         stage[kind] |= {"batch_size": 8, "train": {**stage[kind]["train"], **train}}
-        stage[kind]["train"]["num_train_epochs"] = STEPS * 8 / 16
+        # Six rows are left for the last step: not a whole batch, and no two halves of whole ones.
+        stage[kind]["train"]["num_train_epochs"] = STEPS * 8 / 16 - 2 / 16
     plain["stages"][0]["sft"]["lora"] = {"r": 16, "lora_dropout": 0.0}
     return write(folder, plain)
 

@@ -54,6 +54,30 @@ TAKEN = {
 }
 
 
+def test_every_step_that_processes_cannot_share_is_refused_with_its_stage():
+    stages = (
+        Sft(name="sft", data=ROWS, batch_size=24),
+        Sft(name="tokens", data=ROWS, batch_tokens=1000),
+        Dpo(name="dpo", data=ROWS, batch_size=3),
+    )
+    plain = Recipe(name="r", base=Base(model="m"), stages=stages)
+    assert not refused.problems(plain, Sharing(), 1)
+    found = refused.problems(plain, Sharing(), 16)
+    assert [each.where for each in found] == ["sft.batch_size", "dpo.batch_size"]
+    assert [each.remedy for each in found] == ["Nearest that do: 16 and 32."] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "machines", "gpus", "processes"),
+    [
+        *(("gpu", 1, 8, 1), ("cpu_2", 1, 8, 2), ("cpu_2", 4, 0, 4)),
+        *(("multi_node", 2, 8, 16), ("zero2", 1, 4, 4), ("zero2", 1, 0, 2)),
+    ],
+)
+def test_a_profile_knows_how_many_processes_it_starts(name, machines, gpus, processes):
+    assert profiles.find(name).processes(machines, gpus) == processes
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_work_is_refused_with_what_does(case):
     which, how, way_out = REFUSED[case]

@@ -15,7 +15,7 @@ from finetune.chain.stops import ToldError
 from finetune.commands import COMMANDS, load
 from finetune.errors import FinetuneError
 
-OK, ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, USAGE, INTERRUPTED = 0, 2, 130
 # Time for rank 0 to tell what all ranks have found, before a launcher stops it for our exit.
 OTHERS_WAIT_SECONDS = 3.0
 
@@ -58,10 +58,10 @@ def _guarded(arguments: list[str]) -> int:
         finally:
             sys.stdout.flush()
     except FinetuneError as error:
-        return _failed(str(error))
-    except ToldError:
+        return _failed(error)
+    except ToldError as told:
         time.sleep(OTHERS_WAIT_SECONDS)
-        return ERROR
+        return told.code
     except KeyboardInterrupt as stop:
         console.say(f"\n{str(stop) or 'stopped'}")
         return int(getattr(stop, "code", INTERRUPTED))
@@ -80,13 +80,13 @@ def _command(arguments: list[str]) -> None:
     return handler(parsed)
 
 
-def _failed(text: str) -> int:
+def _failed(error: FinetuneError) -> int:
     if not ranks.is_main():
         # Who is still here afterwards has met the error alone.
         time.sleep(OTHERS_WAIT_SECONDS)
-        sys.stderr.write(f"rank {ranks.rank()}: {text}\n")
-    console.say(text)
-    return ERROR
+        sys.stderr.write(f"rank {ranks.rank()}: {error}\n")
+    console.say(str(error))
+    return error.code
 
 
 class _Parser(argparse.ArgumentParser):

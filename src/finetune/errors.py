@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+AGAIN = 75  # sysexits.h: a failure that may be gone at the next try
+
 
 class FinetuneError(Exception):
     """A mistake or mishap that the user can mend; printed without a traceback.
 
-    `where` is a file and line, a stage or a folder; `remedy` is a full sentence.
+    `where` is a file and line, a stage or a folder; `remedy` is a full sentence. `code` is what
+    the command ends with: 1 for what comes again if nothing is changed, `AGAIN` for what may not.
     """
 
-    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", code: int = 1) -> None:
         super().__init__(what)
-        self.what, self.where, self.remedy = what, where, remedy
+        self.what, self.where, self.remedy, self.code = what, where, remedy, code
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -22,12 +25,14 @@ class FinetuneError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross from a stage's process to the chain's; keyword arguments need spelling out.
-        return _rebuild, (type(self), self.what, self.where, self.remedy)
+        return _rebuild, (type(self), self.what, self.where, self.remedy, self.code)
 
 
-def _rebuild(kind: type[FinetuneError], what: str, where: str, remedy: str) -> FinetuneError:
+def _rebuild(
+    kind: type[FinetuneError], what: str, where: str, remedy: str, code: int
+) -> FinetuneError:
     error = kind.__new__(kind)
-    FinetuneError.__init__(error, what, where=where, remedy=remedy)
+    FinetuneError.__init__(error, what, where=where, remedy=remedy, code=code)
     return error
 
 

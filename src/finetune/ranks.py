@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from finetune.errors import FinetuneError
+
 
 def rank() -> int:
     """Position of this process among all that the launcher started (0 without a launcher)."""
@@ -13,6 +15,22 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes the launcher started (1 without a launcher)."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share(batch_size: int, processes: int, where: str = "") -> int:
+    """Rows of each process in a step of `batch_size`.
+
+    Raises:
+        FinetuneError: they cannot share the rows evenly.
+    """
+    if batch_size % processes:
+        lower = max(1, batch_size // processes) * processes
+        raise FinetuneError(
+            f"batch_size {batch_size} does not divide over {processes} processes",
+            where=where,
+            remedy=f"Nearest that do: {lower} and {lower + processes}.",
+        )
+    return batch_size // processes
 
 
 def keep_to_cpu() -> bool:

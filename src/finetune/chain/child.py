@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -29,6 +30,7 @@ SOFT_SECONDS = 10.0
 HARD_SECONDS = 5.0
 # Time for the rank that failed to tell why, before another tells that it has lost it.
 CAUSE_SECONDS = 3.0
+ENDS = "ends with exit code "  # the last line below a traceback
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _wait(process: Any, receiver: Connection, trace: Path) -> Reply:
         pass
     process.join()
     error = _died(process.exitcode or 0)
-    return Reply(error=error, first=_write_first(trace, f"{error.what}\n"))
+    return Reply(error=error, first=_write_first(trace, f"{error.what}\n", error))
 
 
 def _died(code: int) -> FinetuneError:
@@ -144,17 +146,23 @@ def _told(error: BaseException, folder: Path, trace: Path) -> Reply:
     known = mishap.translate(error, folder)
     if mishap.of_another_rank(error):
         time.sleep(CAUSE_SECONDS)
-    first = _write_first(trace, traceback.format_exc())
     told = known or mishap.unexpected(error, _own_frame(error))
+    first = _write_first(trace, traceback.format_exc(), told)
     return Reply(error=told, known=known is not None, first=first)
 
 
-def _write_first(trace: Path, text: str) -> bool:
-    """Write the traceback; False when another rank was first, whose error caused this one."""
+def _write_first(trace: Path, text: str, error: FinetuneError) -> bool:
+    """Write the traceback; False when another rank was first, whose error caused this one.
+
+    This error then ends with the exit code of that one: on another machine nobody else knows it.
+    """
     try:
         with trace.open("w" if ranks.world_size() == 1 else "x", encoding="utf-8") as stream:
-            stream.write(text)
+            stream.write(f"{text}{ENDS}{error.code}\n")
     except FileExistsError:
+        with suppress(OSError):
+            found = trace.read_text("utf-8").rpartition(ENDS)[2].strip()
+            error.code = int(found) if found.isdecimal() else error.code
         return False
     except OSError:
         pass  # the message matters more than the file

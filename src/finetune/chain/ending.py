@@ -28,17 +28,17 @@ def failed(plan: Plan, index: int, reply: Reply) -> Exception:
     """The error of a stage as the user sees it: told by the rank that met it first."""
     assert reply.error is not None
     if not reply.first:
-        return ToldError()
+        return ToldError(reply.error.code)
     stage, error = plan.steps[index].stage, reply.error
     head = f"{error.where}: {error.what}" if error.where else error.what
-    told = FinetuneError(f"{stage.name} stopped: {head}", remedy=error.remedy)
+    told = FinetuneError(f"{stage.name} stopped: {head}", remedy=error.remedy, code=error.code)
     trace = plan.store.part(stage.name, plan.steps[index].keyed.key) / "error.txt"
     where = f"Traceback: {shown(trace)}" if trace.exists() else ""
     told = extended(told, " ".join(filter(None, [_safe(plan, index), where])))
     if ranks.is_main():
         return told
     sys.stderr.write(f"rank {ranks.rank()}: {told}\n")
-    return ToldError()
+    return ToldError(told.code)
 
 
 def required(plan: Plan, step: Step, failed: list[str]) -> FinetuneError:
@@ -55,7 +55,7 @@ def required(plan: Plan, step: Step, failed: list[str]) -> FinetuneError:
 def extended(error: FinetuneError, line: str) -> FinetuneError:
     """The error with one more line below its remedy."""
     remedy = "\n  ".join(filter(None, [error.remedy, line]))
-    return FinetuneError(error.what, where=error.where, remedy=remedy)
+    return FinetuneError(error.what, where=error.where, remedy=remedy, code=error.code)
 
 
 def _safe(plan: Plan, index: int) -> str:

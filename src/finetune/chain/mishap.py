@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from finetune.errors import FinetuneError, StoreError
+from finetune.errors import AGAIN, FinetuneError, StoreError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 LESS_MEMORY = (
@@ -67,6 +67,7 @@ def translate(error: BaseException, folder: Path) -> FinetuneError | None:
         return FinetuneError(
             f"the connection to another process was lost ({_first_line(text)})",
             remedy="A process or machine went away; run again to go on from the last checkpoint.",
+            code=AGAIN,
         )
     return None
 
@@ -80,16 +81,19 @@ def of_another_rank(error: BaseException) -> bool:
 
 
 def killed(signal_number: int) -> FinetuneError:
-    """A stage's process that ended without a word."""
+    """A stage's process that ended without a word; the exit code is a shell's for the signal."""
+    code = 128 + signal_number
     if signal_number == 9:
         return FinetuneError(
             "its process was killed from outside (SIGKILL), most often by the system for want "
             "of memory",
             remedy=LESS_MEMORY,
+            code=code,
         )
     return FinetuneError(
         f"its process ended by signal {signal_number}",
         remedy="A native library crashed; its versions are in the records (`finetune show`).",
+        code=code,
     )
 
 

@@ -96,6 +96,7 @@ def _prepare(plan: Plan) -> None:
         return
     folder = plan.store.folder
     if ranks.is_main():
+        (folder / "error.txt").unlink(missing_ok=True)
         room.check_disk(folder, plan.recipe.base, [step.stage for step in steps])
     console.say("checking every stage before the first one starts")
     if child.method() == "fork":

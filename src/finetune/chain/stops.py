@@ -17,3 +17,7 @@ class TerminatedRun(InterruptedRun):
 
 class ToldError(Exception):
     """A failure that this or another rank has already told."""
+
+    def __init__(self, code: int = 1) -> None:
+        super().__init__()
+        self.code = code

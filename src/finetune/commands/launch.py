@@ -42,7 +42,8 @@ def _launch(parsed: argparse.Namespace) -> None:
     if parsed.gpus is None:
         parsed.gpus = 0 if parsed.profile and find(parsed.profile).on_cpu else 1
     profile = cluster.profile_for(parsed.profile, parsed.nodes, parsed.gpus)
-    if found := refused.problems(recipe, sharing.of(profile)):
+    processes = profile.processes(parsed.nodes, parsed.gpus)
+    if found := refused.problems(recipe, sharing.of(profile), processes):
         raise together(found, f"with --profile {profile.name}")
     given = {name: value for name in OPTIONS if (value := getattr(parsed, name)) is not None}
     job = cluster.ClusterJob(

@@ -54,7 +54,9 @@ def _profile(parsed: argparse.Namespace) -> Profile:
     from finetune.launch import refused, sharing
 
     profile = find(parsed.launch)
-    if found := refused.problems(recipe_of(parsed), sharing.of(profile)):
+    # Of GPUs it is known only where torch is: their number is looked at before the first stage.
+    processes = parsed.num_processes or (profile.processes(1, 0) if profile.on_cpu else 1)
+    if found := refused.problems(recipe_of(parsed), sharing.of(profile), processes):
         raise together(found, f"with --launch {profile.name}")
     return profile
 

@@ -16,19 +16,22 @@ def training_order(
 
     Written out here rather than left to a sampler, so that it is the same for any number of
     processes and a resumed run continues in the very row it stopped at. The first batch holds
-    the longest row: what does not fit in memory fails at once.
+    the longest row: what does not fit in memory fails at once. The last batch is filled up with
+    the rows that would come next: several processes cannot share every short one evenly, and
+    accelerate would fill theirs with other rows than one process trains on.
 
     Args:
         lengths: tokens of each row.
         batch_size: rows per optimizer step.
-        epochs: may be a fraction; the last epoch is then cut short.
+        epochs: may be a fraction; the last epoch is then cut short, at a whole batch.
         strategy: `group_by_length`, `random` or `sequential`.
     """
     generator = random.Random(seed)
     order: list[int] = []
-    for _ in range(math.ceil(epochs)):
+    wanted = math.ceil(round(epochs * len(lengths)) / batch_size) * batch_size
+    while len(order) < wanted:
         order += _epoch(lengths, batch_size, generator, strategy)
-    order = order[: round(epochs * len(lengths))]
+    order = order[:wanted]
     return _longest_first(order, lengths, batch_size) if strategy != "sequential" else order
 
 
@@ -113,7 +116,7 @@ def _longest_first(order: list[int], lengths: Sequence[int], batch_size: int) ->
     if not order:
         return order
     place = max(range(len(order)), key=lambda at: lengths[order[at]]) // batch_size * batch_size
-    first, longest = order[:batch_size], order[place : place + batch_size]
-    if place == 0 or len(longest) < batch_size:
+    if place == 0:
         return order
+    first, longest = order[:batch_size], order[place : place + batch_size]
     return longest + order[batch_size:place] + first + order[place + batch_size :]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from finetune.errors import FinetuneError
 from finetune.launch.profiles import Profile, find
 
-# Restarts after errors that are not a lost machine: a GPU gone, a process killed for memory.
+# Times that a job is brought back: after a lost machine, a killed process, the end of its time.
 RESTARTS = 3
 WORKSPACE = "/workspace"  # where shared storage lies in containers and on rented machines
 
@@ -75,6 +75,11 @@ def _fits(profile: Profile, nodes: int, gpus: int) -> None:
             f"the profile {profile.name!r} is one process, and there would be {nodes} machines "
             f"with {gpus} GPUs",
             remedy="Take --profile multi_gpu, zero2 or zero3; multi_node for several machines.",
+        )
+    if profile.settings.get("num_machines", 1) > 1 and nodes == 1:
+        raise FinetuneError(
+            f"the profile {profile.name!r} is for several machines, and there would be one",
+            remedy="Give --nodes, or take --profile multi_gpu.",
         )
     if gpus == 0 and not profile.on_cpu and profile.deepspeed_file is None:
         raise FinetuneError(

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.launch import network, profiles
-from finetune.launch.versions import libraries
+from finetune.launch.versions import compilers_missing, libraries
 
 GB = 1e9
 LITTLE_DISK = 10 * GB  # a 7B model in half precision, merged
 LEAST_DISK = 1 * GB
 LITTLE_SHARED_MEMORY = 1 * GB  # containers start with 64 MB, too little for NCCL
+LEAST_DRIVER = {"12": "525", "13": "580"}  # of a major CUDA, by NVIDIA's release notes for Linux
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def _device() -> Iterator[Finding]:
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         half = "bfloat16" if about.major >= 8 else "no bfloat16"
-        yield Finding(
-            "device", "ok", f"{about.name}, {about.total_memory / GB:.0f} GB, {half} (cuda:{index})"
-        )
+        what = f"{about.name}, {about.total_memory / GB:.0f} GB, {half} (cuda:{index})"
+        yield Finding("device", "ok", what)
     if torch.cuda.is_available():
+        yield Finding("cuda", "ok", f"torch is built with {torch.version.cuda}; driver {_driver()}")
         return
     what = f"CPU, {os.cpu_count()} cores, {_memory() / GB:.0f} GB; no GPU that torch can use"
     if not _nvidia_files():
@@ -87,12 +89,29 @@ def _device() -> Iterator[Finding]:
         what = "a GPU is here, and this torch is built without CUDA"
         yield Finding("device", "warn", what, "pip install --force-reinstall torch")
     else:
-        remedy = "nvidia-smi tells whether the driver works"
-        yield Finding("device", "warn", "a GPU is here, and CUDA does not start", remedy)
+        what = f"a GPU is here, and CUDA {torch.version.cuda} does not start (driver {_driver()})"
+        yield Finding("device", "warn", what, _newer_driver(torch.version.cuda))
 
 
 def _nvidia_files() -> bool:
     return any(Path(f"/dev/{name}").exists() for name in ("nvidia0", "nvidiactl", "dxg"))
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver, as the kernel tells it."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text("utf-8")
+    except OSError:
+        return "unknown"
+    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", text)
+    return found[0] if found else "unknown"
+
+
+def _newer_driver(cuda: str) -> str:
+    """What to do where CUDA does not start."""
+    least = LEAST_DRIVER.get(cuda.partition(".")[0])
+    needs = f"CUDA {cuda} needs a driver of {least} or later; " if least else ""
+    return f"{needs}`nvidia-smi` tells what the driver runs, pytorch.org has torch for older CUDAs"
 
 
 def _memory() -> float:
@@ -129,10 +148,9 @@ def _deepspeed() -> Iterator[Finding]:
         yield Finding("deepspeed", "warn", "not installed: no zero1, zero2, zero3", remedy)
         return
     version = importlib.metadata.version("deepspeed")
-    tools = [name for name in ("c++", "ninja") if shutil.which(name) is None]
-    if tools:
+    if tools := compilers_missing():
         what = f"{version}; without {' and '.join(tools)} no zero3_offload, which compiles"
-        yield Finding("deepspeed", "warn", what, "apt-get install g++ ninja-build")
+        yield Finding("deepspeed", "warn", what, f"apt-get install {' '.join(tools)}")
     else:
         yield Finding("deepspeed", "ok", f"{version}, with a compiler")
 

@@ -54,6 +54,14 @@ class Profile:
         settings = json.loads(self.deepspeed_file.read_text("utf-8"))
         return int(settings["zero_optimization"]["stage"])
 
+    def processes(self, machines: int, gpus: int) -> int:
+        """How many it starts on so many machines, each with so many GPUs (0: none)."""
+        if self.alone:
+            return 1
+        if gpus and not self.on_cpu:
+            return machines * gpus
+        return max(machines, int(self.settings.get("num_processes", 1)))  # one at least on each
+
 
 def names() -> list[str]:
     """The shipped profiles; a job of a cluster is none."""

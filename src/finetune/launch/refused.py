@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from finetune.errors import FinetuneError
 from finetune.launch.sharing import Sharing
+from finetune.ranks import share
 from finetune.recipe.types import Base, Dpo, Pretrain, Recipe, Sft
 
 HALF = {"bfloat16", "float16"}
 
 
-def problems(recipe: Recipe, sharing: Sharing) -> list[FinetuneError]:
+def problems(recipe: Recipe, sharing: Sharing, processes: int = 1) -> list[FinetuneError]:
     """Why this recipe does not run this way; empty when nothing is known against it."""
     found = [*_quantized(recipe.base, sharing), *_trained_whole(recipe, sharing)]
+    found += _uneven(recipe, processes)
     if sharing.zero_stage == 3:
         found += _modules(recipe)
     if sharing.fsdp:
@@ -73,6 +75,17 @@ def _trained_whole(recipe: Recipe, sharing: Sharing) -> Iterator[FinetuneError]:
             where=", ".join(names),
             remedy=f"Set {setting} in it, or train an adapter (`lora`).",
         )
+
+
+def _uneven(recipe: Recipe, processes: int) -> Iterator[FinetuneError]:
+    """Steps whose rows do not divide over the processes; of tokens the stage itself can tell."""
+    for stage in recipe.stages:
+        if not isinstance(stage, Pretrain | Sft | Dpo) or getattr(stage, "batch_tokens", None):
+            continue
+        try:
+            share(stage.batch_size, processes, where=f"{stage.name}.batch_size")
+        except FinetuneError as error:
+            yield error
 
 
 def _modules(recipe: Recipe) -> Iterator[FinetuneError]:

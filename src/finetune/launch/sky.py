@@ -1,4 +1,4 @@
-"""A SkyPilot task: managed, on spot machines, brought back when they are taken away."""
+"""A SkyPilot task: managed, brought back when a machine is taken away."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from finetune.launch.cluster import RESTARTS, WORKSPACE, ClusterJob
 HEAD = """\
 # {written_by}
 # sky jobs launch THIS_FILE, from the folder of the recipe.
-# A machine that is lost is replaced; the run finds what is done in the storage '{storage}' and goes
-# on from the last whole checkpoint.
+# A machine that is lost is replaced; the run finds what is done in the {kind} '{storage}' and goes
+# on from the last whole checkpoint.{first}
 """
+VOLUME = """
+# The volume is one of Kubernetes that many machines may write to (ReadWriteMany): `sky volumes`."""
 
 
 def render(job: ClusterJob) -> str:
@@ -29,15 +31,15 @@ def render(job: ClusterJob) -> str:
             where="--install",
             remedy="Name the command, such as --install 'pip install .' from a checkout.",
         )
-    head = HEAD.format(written_by=job.written_by, storage=job.storage)
+    kind, first = ("volume", VOLUME) if job.nodes > 1 else ("bucket", "")
+    head = HEAD.format(written_by=job.written_by, kind=kind, storage=job.storage, first=first)
     return head + yaml.dump(_task(job), Dumper=_Dumper, sort_keys=False, width=100)
 
 
 def _task(job: ClusterJob) -> dict[str, Any]:
-    resources: dict[str, Any] = {
-        "use_spot": True,
-        "job_recovery": {"max_restarts_on_errors": RESTARTS},
-    }
+    resources: dict[str, Any] = {"job_recovery": {"max_restarts_on_errors": RESTARTS}}
+    if job.nodes == 1:  # several share a volume, which is on Kubernetes, where none is a spot one
+        resources = {"use_spot": True, **resources}
     if job.gpus:
         resources = {"accelerators": f"{job.gpu}:{job.gpus}", **resources}
     return {
@@ -52,7 +54,10 @@ def _task(job: ClusterJob) -> dict[str, Any]:
 
 
 def _storage(job: ClusterJob) -> dict[str, Any]:
-    """A bucket for one machine; several have to see each other's files at once: a volume."""
+    """A bucket for one machine; several have to see each other's files at once: a volume.
+
+    SkyPilot 0.14.1 has volumes on Kubernetes and RunPod, and no several machines on RunPod.
+    """
     if job.nodes > 1:
         return {"volumes": {WORKSPACE: job.storage}}
     return {"file_mounts": {WORKSPACE: {"name": job.storage, "mode": "MOUNT_CACHED"}}}

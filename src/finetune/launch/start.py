@@ -6,12 +6,19 @@ import logging
 import os
 import signal
 import sys
+import time
 from typing import Any, NoReturn
 
 from finetune import console
 from finetune.errors import FinetuneError
+from finetune.launch import sharing
 from finetune.launch.machines import from_environment
 from finetune.launch.profiles import Profile
+from finetune.launch.versions import compilers_missing
+
+# Time for the other machines to end by themselves, with the exit code of what went wrong, before
+# a scheduler ends them for ours.
+OTHER_MACHINES_SECONDS = 10.0
 
 
 def start(profile: Profile, processes: int | None, command: list[str]) -> NoReturn:
@@ -65,8 +72,8 @@ def arguments(profile: Profile, processes: int | None, gpus: int) -> list[str]:
             remedy="Set NNODES, NODE_RANK and MASTER_ADDR on each, or start it as a job of Slurm, "
             "Kubeflow or SkyPilot (`finetune launch`).",
         )
-    if processes is None and gpus:
-        processes = gpus * where.machines
+    if processes is None and (gpus or where.machines > 1):
+        processes = profile.processes(where.machines, gpus)
     if processes:
         told += ["--num_processes", str(processes)]
     if where.machines > 1:
@@ -82,6 +89,12 @@ def _require(profile: Profile) -> None:
             "DeepSpeed is not installed",
             where=f"--launch {profile.name}",
             remedy="Install it: pip install 'deepspeed>=0.19.8,<0.20'",
+        )
+    if sharing.of(profile).offloads_optimizer and (tools := compilers_missing()):
+        raise FinetuneError(
+            f"DeepSpeed compiles an optimizer for this profile, and there is no {tools[0]}",
+            where=f"--launch {profile.name}",
+            remedy=f"Install it: apt-get install {' '.join(tools)}; or take --launch zero3.",
         )
 
 
@@ -124,6 +137,8 @@ def _launched(call: Any, parsed: Any) -> int:
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
             console.say(f"rank {rank} was ended from outside by {name}; the others were stopped")
+        if from_environment().machines > 1:
+            time.sleep(OTHER_MACHINES_SECONDS)
         return _code(failure.exitcode)
     except SignalException as error:
         return _code(-error.sigval)

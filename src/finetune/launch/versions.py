@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
+import shutil
 from dataclasses import dataclass
 
 from finetune.embedded import constraints_file
@@ -31,6 +33,12 @@ def libraries() -> list[Library]:
 
     needed = map(Requirement, importlib.metadata.requires("finetune") or ())
     return [_library(each) for each in needed if "extra" not in str(each.marker or "")]
+
+
+def compilers_missing() -> list[str]:
+    """What DeepSpeed needs to compile an optimizer at its first use, and is not here."""
+    needed = {"g++": os.environ.get("CXX", "c++"), "ninja-build": "ninja"}  # package: program
+    return [package for package, program in needed.items() if shutil.which(program) is None]
 
 
 def _library(needed: object) -> Library:

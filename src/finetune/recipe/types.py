@@ -101,7 +101,7 @@ class Pretrain(Stage):
     """Next-token training of all weights on plain text."""
 
     kind: ClassVar[str] = "pretrain"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     data: Data
     batch_size: int = 32
@@ -113,7 +113,7 @@ class Sft(Tuned):
     """Supervised fine-tuning; without `lora`, `peft` and `esft` all weights are trained."""
 
     kind: ClassVar[str] = "sft"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     data: Data
     mask: Mask = "assistant"  # what is learnt: all answers, or those after the last question, …
@@ -128,7 +128,7 @@ class Dpo(Tuned):
     """Preference optimisation; the model before it, frozen, is the reference."""
 
     kind: ClassVar[str] = "dpo"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     data: Data
     batch_size: int = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetune.errors import FinetuneError
+from finetune.ranks import share
 
 # Most rows that go through the model at once: more keep a device no busier.
 ROWS_AT_ONCE = {"cpu": 16, "cuda": 16}
@@ -29,13 +29,7 @@ def split(batch_size: int, devices: int, device_type: str, at_once: int | None =
     Raises:
         FinetuneError: the devices cannot share the rows evenly.
     """
-    if batch_size % devices:
-        lower = max(1, batch_size // devices) * devices
-        raise FinetuneError(
-            f"batch_size {batch_size} does not divide over {devices} processes",
-            remedy=f"Nearest that do: {lower} and {lower + devices}.",
-        )
-    rows = batch_size // devices
+    rows = share(batch_size, devices)
     most = min(rows, at_once or most_rows(device_type))
     per_device = next(size for size in range(most, 0, -1) if rows % size == 0)
     return Split(per_device, rows // per_device)

@@ -13,6 +13,7 @@ import torch
 from finetune.data.order import token_batches
 from finetune.data.packing import PackedCollator, pack
 from finetune.data.tokens import IGNORED
+from finetune.errors import FinetuneError
 from finetune.job import Job
 from finetune.models.packed import keep_apart
 from finetune.ranks import world_size
@@ -71,7 +72,7 @@ def _packed(stage: Sft, rows: Rows, job: Job) -> Layout:
     limit = rows.limit or max(rows.lengths)
     apart = keep_apart(rows.model, job.name)
     packs = pack(rows.dataset, limit)
-    size = stage.batch_size if stage.batch_tokens is None else max(1, stage.batch_tokens // limit)
+    size = _packs_per_step(stage, limit, job)
     plan = training.plan(stage.train, len(packs), size, limit)
     filled = [sum(each) for each in packs["seq_lengths"]]
     return Layout(
@@ -86,6 +87,26 @@ def _packed(stage: Sft, rows: Rows, job: Job) -> Layout:
             "pack_leak": apart.neighbour,
         },
     )
+
+
+def _packs_per_step(stage: Sft, limit: int, job: Job) -> int:
+    """Rows of `limit` tokens, each packed, that make a step.
+
+    Raises:
+        FinetuneError: the processes cannot share them.
+    """
+    if stage.batch_tokens is None:
+        return stage.batch_size
+    size, many = max(1, stage.batch_tokens // limit), world_size()
+    if size % many:
+        lower = max(1, size // many) * many
+        raise FinetuneError(
+            f"{stage.batch_tokens} tokens are {size} packs of {limit}, which do not divide over "
+            f"{many} processes",
+            where=f"{job.name}.batch_tokens",
+            remedy=f"Nearest that do: {lower * limit} and {(lower + many) * limit}.",
+        )
+    return size
 
 
 def _by_tokens(stage: Sft, rows: Rows, job: Job, batch_tokens: int) -> Layout:
