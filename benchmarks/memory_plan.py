@@ -2,9 +2,10 @@
 
     python benchmarks/memory_plan.py [--only NAME …] [--write docs/results/memory.md]
 
-Runs sft, dpo, evaluation and merge on configurations that differ in size, number format, length,
-batch and checkpointing, each stage in a process of its own, and compares the largest resident size
-of that process with the plan made before. On a CPU; on a GPU, see `benchmarks/gpu.py`.
+Runs sft, dpo, merge, evaluation and export on configurations that differ in size, number format,
+length, batch, checkpointing and sharing, each stage in a process of its own, and compares the
+largest resident size of that process (of rank 0, where there are two) and its time with the plan
+made before. On a CPU; on a GPU, see `benchmarks/gpu.py`.
 
 Large blocks that are freed go back to the system at once (`MALLOC_MMAP_THRESHOLD_`), so that what
 is measured is what is in use. `--as-usual` leaves that to the C library.
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,10 @@ class Case:
     max_length: int = 256
     train: dict[str, Any] = field(default_factory=dict)
     adapter: bool = True
+    launch: str = ""  # a profile of two processes
 
 
+ALL = {"adapter": False, "batch_size": 4}
 CASES = {
     "60M nf4": Case(base="60M", quantization=NF4, batch_size=8),
     "60M bf16": Case(base="60M", dtype="bfloat16", max_length=512),
@@ -55,6 +58,9 @@ CASES = {
     "60M fp32": Case(base="60M", batch_size=6),
     "150M nf4": Case(base="150M", quantization=NF4, batch_size=2),
     "150M fp32, all weights": Case(base="150M", adapter=False, batch_size=2),
+    "60M fp32, all weights, 2 processes": Case(base="60M", launch="cpu_2", **ALL),
+    "60M fp32, all weights, ZeRO-2": Case(base="60M", launch="zero2", **ALL),
+    "60M fp32, all weights, ZeRO-3": Case(base="60M", launch="zero3", **ALL),
     "tiny nf4": Case(base="tiny-mistral", quantization=NF4, batch_size=16, max_length=512),
 }
 
@@ -67,6 +73,7 @@ class Row:
     stage: str
     planned: int
     measured: int
+    seconds: tuple[float, float]  # planned and measured
 
     @property
     def error(self) -> float:
@@ -124,11 +131,14 @@ def recipe(name: str, case: Case, folder: Path) -> Path:
         "generation": {"max_new_tokens": 8},
         "tasks": [{"task": "samsum", "rows": 16}],
     }
+    last: list[dict[str, Any]] = [] if case.launch else [{"evaluate": evaluation}]
     stages: list[dict[str, Any]] = [{"sft": {"data": data, **trained}}]
     if case.adapter:
         stages[0]["sft"]["lora"] = {"r": 16}
         stages.append({"dpo": {"data": preferences, **trained}})
         stages.append({"merge": {"tolerance": None}})
+        leaving = {"formats": ["safetensors", "gguf"], "gguf": ["q8_0"], "prompts": 2}
+        last = [{"evaluate": evaluation}, {"export": {"from": "merge", **leaving}}]
     base: dict[str, Any] = {"model": _made_apart(case.base, folder), "dtype": case.dtype}
     if case.quantization:
         base["quantization"] = case.quantization
@@ -136,24 +146,36 @@ def recipe(name: str, case: Case, folder: Path) -> Path:
         "name": name.replace(" ", "-").replace(",", ""),
         "output_dir": str(folder / "runs" / name.replace(" ", "-")),
         "base": base,
-        "stages": [*stages, {"evaluate": evaluation}],
+        "stages": [*stages, *last],
     }
     file = folder / f"{content['name']}.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return file
 
 
+def place(launch: str) -> Any:
+    """This machine, or its half under a launch profile of two processes."""
+    from finetune.chain.forecast import Place, here
+    from finetune.launch import profiles, sharing
+
+    if not launch:
+        return Place(machine=here())
+    half = replace(here(), memory=here().memory // 2)
+    return Place(machine=half, processes=2, sharing=sharing.of(profiles.find(launch)))
+
+
 def rows(name: str, file: Path, environment: dict[str, str]) -> Iterator[Row]:
     """Plan, run, compare."""
-    from finetune.chain.forecast import Place, here, told
+    from finetune.chain.forecast import told
     from finetune.chain.plan import make
     from finetune.chain.record import read
     from finetune.recipe import load
 
-    plan = make(load(file))
-    planned = {each.stage: each.total for each in told(plan, Place(machine=here()))}
+    plan, launch = make(load(file)), CASES[name].launch
+    planned = {each.stage: each for each in told(plan, place(launch))}
+    how = ["--launch", launch, "--num-processes", "2"] if launch else []
     done = subprocess.run(
-        [sys.executable, "-m", "finetune", "run", str(file)],
+        [sys.executable, "-m", "finetune", "run", str(file), *how],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -164,15 +186,17 @@ def rows(name: str, file: Path, environment: dict[str, str]) -> Iterator[Row]:
     for folder in sorted(plan.store.folder.glob("*/record.json")):
         record = read(folder.parent)
         assert record is not None
-        yield Row(name, record.name, planned[record.name], record.made["peak_memory"]["ram"])
+        foretold, made = planned[record.name], record.made
+        seconds = (foretold.seconds, made["seconds"])
+        yield Row(name, record.name, foretold.total, made["peak_memory"]["ram"], seconds)
 
 
 def table(found: list[Row]) -> str:
     """As markdown."""
-    head = "| configuration | stage | planned, MB | measured, MB | error |\n|---|---|---|---|---|\n"
-    return head + "".join(
+    head = "| configuration | stage | planned, MB | measured, MB | error | planned, s | took, s |\n"
+    return f"{head}|---|---|---|---|---|---|---|\n" + "".join(
         f"| {row.case} | {row.stage} | {row.planned / 1e6:,.0f} | {row.measured / 1e6:,.0f} "
-        f"| {row.error:+.1%} |\n"
+        f"| {row.error:+.1%} | {row.seconds[0]:.1f} | {row.seconds[1]:.1f} |\n"
         for row in found
     )
 

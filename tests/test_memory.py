@@ -82,6 +82,33 @@ def test_a_step_without_numbers_holds_what_the_same_step_with_numbers_holds(kind
     assert sum(found.values()) - found["optimizer"] == pytest.approx(peak, rel=0.005)
 
 
+def test_chosen_experts_without_numbers_hold_what_chosen_experts_hold():
+    import torch
+
+    from finetune.memory import step as steps
+    from finetune.memory.live import Live
+    from finetune.models.experts import expert_layers, expert_weights, split
+    from finetune.recipe.tuning import Esft
+
+    base, step = shape("mixtral"), steps.Step(**STEP)
+    found = steps.training(base, [Esft(top_p=0.5)], step)
+    torch.manual_seed(0)
+    model = real(base)
+    layers = expert_layers(model)
+    half = {
+        name: len(next(iter(expert_weights(each).values()))) // 2 for name, each in layers.items()
+    }
+    split(model, {name: list(range(count)) for name, count in half.items()})
+    chosen = bytes_of(p for p in model.parameters() if p.requires_grad)
+    assert (found["adapter"], found["optimizer"]) == (chosen, 2 * chosen)
+    with Live() as live:
+        live.hold([*model.parameters(), *model.buffers()])
+        steps.forward_and_back(model.train(), step, live)
+        live.turn("", "update")
+    peak = max(each.total() for each in live.peaks.values())
+    assert sum(found.values()) - found["optimizer"] == pytest.approx(peak, rel=0.02)
+
+
 @pytest.mark.parametrize("training", ["lora", "all weights", "checkpointed"])
 @pytest.mark.parametrize("kind", ["mistral", "gemma2", "mpt"])
 def test_a_deep_model_is_a_line_through_two_shallow_ones(kind, training):

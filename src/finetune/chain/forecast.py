@@ -47,6 +47,7 @@ class Forecast:
     batch: str = ""
     seconds: float = 0.0
     told_by: str = ""  # what the time is taken from
+    assumed: bool = False  # whether it is not known here how many rows there are
     savings: dict[str, int] = field(default_factory=dict)  # bytes, by the setting that saves them
     notes: tuple[str, ...] = ()
     why: str = ""

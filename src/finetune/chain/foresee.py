@@ -5,43 +5,63 @@ Torch is imported here, so this is called in a process of its own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from finetune.chain import links
+from finetune.chain import links, provenance
 from finetune.chain.forecast import Forecast, Place
 from finetune.chain.inputs import adapter_path
 from finetune.chain.inside import import_stages
 from finetune.chain.plan import Plan, Step
 from finetune.chain.record import Record
 from finetune.errors import FinetuneError
-from finetune.memory.machine import libraries
+from finetune.memory.machine import Half, libraries
 from finetune.recipe.types import Base, Evaluate, Recipe, Stage
 
 ERROR = 0.1  # of a forecast: see docs/results/memory.md
+BEFORE = "the run before"
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
 
 
 def forecasts(plan: Plan, place: Place, savings: bool) -> list[Forecast]:
-    """Of every stage to run that can be planned; imports torch, and asks no network.
+    """Of every stage to run; imports torch, and asks no network.
 
     What would save memory is told of stages that do not fit, and with `savings` of all.
     """
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import_stages([step.stage.kind for step in plan.steps])
-    libraries(place.machine.on_cpu)  # looked up before anything else is in memory
-    return [
-        found
-        for step in plan.steps
-        if step.status != "keep"
-        and (found := _forecast(plan.recipe, step, place, _before(plan, step), savings))
-    ]
+    with _offline():
+        import_stages([step.stage.kind for step in plan.steps])
+        libraries(place.machine.on_cpu)  # looked up before anything else is in memory
+        return [
+            _forecast(plan.recipe, step, place, _before(plan, step, place), savings)
+            for step in plan.steps
+            if step.status != "keep"
+        ]
 
 
-def _before(plan: Plan, step: Step) -> Record | None:
-    return step.record or plan.store.newest(step.stage.name)
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Within it the hub is not asked; the environment is read once, before a process forks."""
+    import datasets
+    from huggingface_hub import constants
+
+    switches = ((constants, "HF_HUB_OFFLINE"), (datasets.config, "HF_HUB_OFFLINE"))
+    before = [getattr(module, name) for module, name in switches]
+    try:
+        for module, name in switches:
+            setattr(module, name, True)
+        yield
+    finally:
+        for (module, name), was in zip(switches, before, strict=True):
+            setattr(module, name, was)
+
+
+def _before(plan: Plan, step: Step, place: Place) -> Record | None:
+    """The stage's record from before, if it was made on such a device."""
+    record = step.record or plan.store.newest(step.stage.name)
+    here = provenance.device() if place.machine.on_cpu else place.machine.name
+    return record if record and record.made.get("device") == here else None
 
 
 def shortage(plan: Plan, place: Place) -> tuple[list[FinetuneError], list[str]]:
@@ -68,54 +88,46 @@ def shortage(plan: Plan, place: Place) -> tuple[list[FinetuneError], list[str]]:
 
 def _forecast(
     recipe: Recipe, step: Step, place: Place, before: Record | None, more: bool
-) -> Forecast | None:
+) -> Forecast:
     from finetune.stages import planned
 
     stage = step.stage
     try:
         found = _need(recipe, stage, place)
-        if found is None:
-            return None
-        total = sum(found.parts.values())
-        asked = more or total > place.machine.memory
-        turned = dict(savings(recipe, stage, place, total)) if asked else {}
+        asked = more or sum(found.parts.values()) > place.machine.memory
+        turned = dict(savings(recipe, stage, place, found)) if asked else {}
     except Exception as error:  # whatever it is, a run may do without a forecast
         line = (str(error).splitlines() or [type(error).__name__])[0]
         return Forecast(stage=stage.name, why=f"cannot be planned: {line}")
-    seconds, told_by = planned.seconds(found, place.machine)
+    seconds, told_by = planned.seconds(found, place.machine, place.processes)
     if before and before.made.get("seconds"):
-        seconds, told_by = float(before.made["seconds"]), "the run before"
+        seconds, told_by = float(before.made["seconds"]), BEFORE
     return Forecast(
         stage=stage.name,
         parts=found.parts,
         batch=found.batch,
-        seconds=seconds / (1 if before else place.processes),
+        seconds=seconds,
         told_by=told_by,
+        assumed=found.assumed and told_by != BEFORE,
         savings=turned,
         notes=found.notes,
     )
 
 
-def _need(recipe: Recipe, stage: Stage, place: Place) -> Any:
+def _need(recipe: Recipe, stage: Stage, place: Place, way: tuple[int, bool] | None = None) -> Any:
     """What `finetune.stages.needs` says of the stage, with what every process has on top."""
-    from finetune.memory.shared import shared
+    from finetune.memory.shared import Share
     from finetune.stages import needs, planned
 
     stand = planned.Stand(
         model=_model(recipe, stage),
         models=tuple(_scored(recipe, stage)) if isinstance(stage, Evaluate) else (),
         machine=place.machine,
-        processes=place.processes,
+        way=way,
+        share=Share(sharing=place.sharing, processes=place.processes, on_cpu=place.machine.on_cpu),
     )
     found = needs.need(stage, stand)
-    if found is None:
-        return None
-    parts = found.parts
-    if found.trained:
-        parts = shared(
-            parts, place.sharing, place.processes, trained=found.trained, layers=found.layers
-        )
-    return replace(found, parts={**parts, "libraries": libraries(place.machine.on_cpu)})
+    return replace(found, parts={**found.parts, "libraries": libraries(place.machine.on_cpu)})
 
 
 def _model(recipe: Recipe, stage: Stage) -> Any:
@@ -149,20 +161,23 @@ def _scored(recipe: Recipe, stage: Evaluate) -> Iterator[Any]:
             yield Model(base, links.adapters(recipe, made))
 
 
-def savings(recipe: Recipe, stage: Stage, place: Place, now: int) -> Iterator[tuple[str, int]]:
-    """Bytes that each setting would save, by planning again with it."""
-    for told, (other, turned) in _turned(recipe, stage):
+def savings(recipe: Recipe, stage: Stage, place: Place, found: Any) -> Iterator[tuple[str, int]]:
+    """Bytes that each setting would save, by planning again with it: as many rows at once."""
+    now = sum(found.parts.values())
+    for told, (other, turned) in _turned(recipe, stage, place.machine.half):
         try:
-            found = _need(other, turned, place)
+            then = _need(other, turned, place, found.way)
         except Exception:  # a setting that does not go with the others
             continue
-        saved = now - sum(found.parts.values())
+        saved = now - sum(then.parts.values())
         if saved > 0.02 * now:
             yield told, saved
 
 
-def _turned(recipe: Recipe, stage: Any) -> Iterator[tuple[str, tuple[Recipe, Stage]]]:
+def _turned(recipe: Recipe, stage: Any, half: Half) -> Iterator[tuple[str, tuple[Recipe, Stage]]]:
     base = recipe.base
+    if not hasattr(stage, "train") or links.adapters(recipe, stage):  # its weights do not train
+        yield f"base.dtype: {half}", (replace(recipe, base=replace(base, dtype=half)), stage)
     if base.quantization is None and links.adapters(recipe, stage):
         other = replace(recipe, base=replace(base, quantization=NF4))
         yield "base.quantization: {load_in_4bit: true, …}", (other, stage)

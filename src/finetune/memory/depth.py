@@ -14,7 +14,12 @@ Peaks = Mapping[str, Counter[str]]  # of each phase of a step
 
 
 def of_all_layers(base: Base, look: Callable[[int], Peaks]) -> Parts:
-    """The largest of the phases' peaks, where `look` gives them for a model of so many layers.
+    """The largest of the phases' peaks, where `look` gives them for a model of so many layers."""
+    return largest(by_phase(base, look))
+
+
+def by_phase(base: Base, look: Callable[[int], Peaks]) -> Peaks:
+    """The peak of each phase, where `look` gives them for a model of so many layers.
 
     In each phase memory grows by the same bytes with every layer (with every group of them, where
     kinds of layers take turns), so a deep model is a line through two shallow ones.
@@ -23,11 +28,9 @@ def of_all_layers(base: Base, look: Callable[[int], Peaks]) -> Parts:
     depth, period = int(config.num_hidden_layers), _period(config)
     low, high = 2 * period, 3 * period
     if depth <= high or depth % period:
-        return largest(look(depth))
+        return look(depth)
     first, second = look(low), look(high)
-    return largest(
-        {name: _line(first[name], at, (depth - high) / period) for name, at in second.items()}
-    )
+    return {name: _line(first[name], at, (depth - high) / period) for name, at in second.items()}
 
 
 def _line(first: Counter[str], second: Counter[str], groups: float) -> Counter[str]:

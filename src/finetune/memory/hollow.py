@@ -19,10 +19,12 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import HfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 
+from finetune.memory.experts import freeze_all_but
 from finetune.memory.live import Live
 from finetune.memory.parts import packed
 from finetune.models.load import read_config
 from finetune.models.stack import TOP, keep_at_work, lower
+from finetune.recipe.tuning import Esft
 from finetune.recipe.types import Base
 
 
@@ -51,7 +53,12 @@ def hollow_base(base: Base, dtype: torch.dtype, layers: int | None = None) -> An
 
 
 def put_on(model: Any, configs: Sequence[Any]) -> Any:
-    """The model with adapters of these configs on it, all at work, the last one to train."""
+    """The model with adapters of these configs on it, all at work, the last one to train.
+
+    In an adapter's place experts may be named that train (`Esft`).
+    """
+    if configs and isinstance(configs[0], Esft):
+        return freeze_all_but(model, configs[0])
     below = [lower(position) for position in range(len(configs) - 1)]
     own = copy.deepcopy(configs)  # PEFT writes the layers it found into them
     for name, config in zip([*below, TOP], own, strict=False):  # without any, TOP is none

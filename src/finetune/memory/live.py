@@ -7,8 +7,12 @@ from collections import Counter
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+# What asks for a tensor's numbers.
+ASKS = (torch.ops.aten.nonzero.default, torch.ops.aten._local_scalar_dense.default)
 
 
 class Live(TorchDispatchMode):
@@ -24,6 +28,7 @@ class Live(TorchDispatchMode):
         self.now: Counter[str] = Counter()
         self.peaks: dict[str, Counter[str]] = {}  # of each phase, by part
         self._known: dict[int, list[Any]] = {}  # storage: its part, and its size
+        self._experts = 1  # of the layer at work
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -31,6 +36,10 @@ class Live(TorchDispatchMode):
         """Run the operation and count the storages it made."""
         if func is torch.ops.aten._grouped_mm.default:
             out = _grouped(*args, **(kwargs or {}))
+        elif func in ASKS and isinstance(args[0], FakeTensor):
+            if func is torch.ops.aten._local_scalar_dense.default:
+                return 0  # of checks, as `one_hot` has
+            out = self._routed(args[0])
         else:
             out = func(*args, **(kwargs or {}))
         self.hold(out)
@@ -54,6 +63,17 @@ class Live(TorchDispatchMode):
         self.now[entry[0]] -= entry[1]
         self.now[part] += entry[1]
         entry[0] = part
+
+    def _routed(self, mask: torch.Tensor) -> torch.Tensor:
+        """Where a mask of experts is set, if each is given as many tokens as the next.
+
+        Of the experts that are used (experts and none), or of one's tokens (choices, tokens).
+        """
+        if mask.dim() == 1:
+            self._experts = len(mask) - 1
+            return mask.new_empty((self._experts, 1), dtype=torch.long)
+        size = -(-mask.numel() // self._experts)
+        return mask.new_empty((size, mask.dim()), dtype=torch.long)
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata

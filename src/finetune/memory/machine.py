@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from finetune.errors import FinetuneError
 from finetune.recipe.problems import near
 
 MIB = 2**20
+Half = Literal["bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Machine:
     flops: float
     bandwidth: float
     kind: str = "cuda"
-    half: str = "bfloat16"  # NVIDIA's before Ampere compute in float16 alone
+    half: Half = "bfloat16"  # NVIDIA's before Ampere compute in float16 alone
     mfu: float = 0.4  # share of the FLOP/s that training reaches
 
     @property
@@ -63,7 +65,7 @@ def gpu(name: str) -> Machine:
         hint = f"Did you mean {close!r}?" if close else f"There are {', '.join(_GPUS)}."
         raise FinetuneError(f"no GPU {name!r}", where="--gpu", remedy=hint)
     mib, tera, giga = _GPUS[known]
-    half = "float16" if known.startswith(("v100", "t4")) else "bfloat16"
+    half: Half = "float16" if known.startswith(("v100", "t4")) else "bfloat16"
     return Machine(known, mib * MIB, tera * 1e12, giga * 1e9, half=half)
 
 

@@ -66,7 +66,7 @@ def expert_layers(model: Any) -> dict[str, torch.nn.Module]:
         name: module
         for name, module in model.named_modules()
         if set(inspect.signature(type(module).forward).parameters) >= ROUTING
-        and _parameters(module)
+        and expert_weights(module)
     }
     if not found:
         raise FinetuneError(
@@ -77,7 +77,7 @@ def expert_layers(model: Any) -> dict[str, torch.nn.Module]:
     return found
 
 
-def _parameters(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+def expert_weights(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """What of a layer's experts is theirs one by one: the first dimension counts them."""
     own = dict(module.named_parameters(recurse=False))
     experts = {parameter.shape[0] for parameter in own.values() if parameter.dim() == 3}
@@ -132,7 +132,7 @@ def _listening(model: Any, kind: str, sums: dict[str, torch.Tensor]) -> Iterator
     """Add up each row's score of each expert while the model runs, one row at a time."""
     handles = []
     for name, module in expert_layers(model).items():
-        count = next(iter(_parameters(module).values())).shape[0]
+        count = next(iter(expert_weights(module).values())).shape[0]
         sums[name] = torch.zeros(count, dtype=torch.float64)
         signature = inspect.signature(type(module).forward)
         handles.append(
@@ -172,7 +172,7 @@ def split(model: Any, chosen: Chosen) -> None:
     with torch.inference_mode():
         before = model(input_ids=ids[None], use_cache=False).logits
     for name, module in expert_layers(model).items():
-        for key, parameter in _parameters(module).items():
+        for key, parameter in expert_weights(module).items():
             delattr(module, key)
             setattr(module, key, ExpertRows(parameter, chosen[name]))
     try:

@@ -11,29 +11,61 @@ ORDER = (
     *("cache", "merging", "gathered", "checkpoint", "libraries"),
 )
 LEAST = 5e6  # bytes below which a number says nothing
+ASSUMED = "* its rows are not on this machine: for 1,000 of them"
+WIDTH = 48  # of the bars
+# Of each part a letter.
+LETTERS = dict(zip(ORDER, "wagorxlkmtfp", strict=True))
 
 
 def table(found: Sequence[Forecast], place: Place) -> str:
     """Gigabytes by part and stage, the time, and what else is to be said."""
     planned = [each for each in found if not each.why]
-    lines = [_row("memory at the peak, GB", [each.stage for each in planned])]
-    parts = [part for part in ORDER if any(each.parts.get(part, 0) > LEAST for each in planned)]
-    lines += [
-        _row(f"  {part}", [_gb(each.parts.get(part, 0)) for each in planned]) for part in parts
-    ]
-    lines += [
-        _row("  in all", [_gb(each.total) for each in planned]),
-        _row("time", [_time(each.seconds) for each in planned]),
-    ]
-    text = lines if planned else []
     free = " free" if place.machine.on_cpu else ""
-    text += [f"{place.machine.name}: {place.machine.memory / 1e9:.1f} GB{free}{_many(place)}"]
-    text += [f"{each.stage}: {', '.join((each.batch, *each.notes))}" for each in planned]
+    memory = f"{place.machine.name}: {place.machine.memory / 1e9:.1f} GB{free}{_many(place)}"
+    text = [*_figures(planned), "", memory, *_bars(planned, place), ""] if planned else [memory]
+    text += [f"{each.stage}: {', '.join(filter(None, (each.batch, *each.notes)))}"
+             for each in planned]  # fmt: skip
     text += [f"time: {_told_by(planned)}"] if planned else []
+    text += [ASSUMED] if any(each.assumed for each in planned) else []
     text += [f"{each.stage}: {each.why}" for each in found if each.why]
     text += [line for each in planned for line in _verdict(each, place)]
     text += [line for each in planned for line in _savings(each)]
     return "\n".join(text)
+
+
+def _figures(planned: Sequence[Forecast]) -> list[str]:
+    parts = [part for part in ORDER if any(each.parts.get(part, 0) > LEAST for each in planned)]
+    return [
+        _row("memory at the peak, GB", [each.stage for each in planned]),
+        *(_row(f"  {part}", [_gb(each.parts.get(part, 0)) for each in planned]) for part in parts),
+        _row("  in all", [_gb(each.total) for each in planned]),
+        _row("time", [_time(each.seconds) + ("*" if each.assumed else "") for each in planned]),
+    ]
+
+
+def _bars(planned: Sequence[Forecast], place: Place) -> list[str]:
+    """A line a stage: each part's letter as often as its share, dots for what is free.
+
+    What stands behind the second bar does not fit.
+    """
+    whole = max(place.machine.memory, *(each.total for each in planned))
+    names = max(len(each.stage) for each in planned)
+    shown = {each.stage: _bar(each, whole) for each in planned}
+    seen = [part for part in ORDER if any(LETTERS[part] in bar for bar in shown.values())]
+    full = round(WIDTH * place.machine.memory / whole)
+    lines = [
+        f"  {name:<{names}} |{bar[:full]:.<{full}}|{bar[full:]}" for name, bar in shown.items()
+    ]
+    return [*lines, f"  {'':<{names}}  " + "  ".join(f"{LETTERS[part]} {part}" for part in seen)]
+
+
+def _bar(each: Forecast, whole: float) -> str:
+    """Ends of parts are rounded, and not their lengths: what they add up to is right."""
+    found, end = "", 0
+    for part in ORDER:
+        end += each.parts.get(part, 0)
+        found += LETTERS[part] * (round(WIDTH * end / whole) - len(found))
+    return found
 
 
 def _row(title: str, values: Sequence[str]) -> str:
@@ -49,10 +81,8 @@ def _many(place: Place) -> str:
 
 
 def _time(seconds: float) -> str:
-    if not seconds:
-        return "?"  # how many rows there are is not known
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds >= 1 else "< 1 s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 

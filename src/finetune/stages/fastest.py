@@ -21,7 +21,9 @@ from trl.trainer import utils
 from finetune.console import say
 from finetune.job import Job
 from finetune.memory.machine import available
-from finetune.memory.step import Step, training
+from finetune.memory.shared import this_process
+from finetune.memory.shared_step import training
+from finetune.memory.step import Step
 from finetune.models.distributed import of_main
 from finetune.models.hardware import device, half
 from finetune.ranks import is_main, world_size
@@ -176,10 +178,13 @@ def _needs(
 ) -> Callable[[int, bool], float]:
     """Bytes on top of the loaded model; read off a step without numbers only where it is close."""
 
+    share = this_process(half() is None)
+
     @cache
     def look(size: int, again: bool) -> float:
         try:
-            parts = training(base, _adapters(model), _step(model, batch, size, again, settings))
+            step = _step(model, batch, size, again, settings)
+            parts = training(base, _adapters(model), step, share)
         except Exception:  # an architecture that does not run without numbers
             return at_most(model, batch, size) / (4 if again else 1)
         return sum(found for part, found in parts.items() if part not in HERE)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune.data.examples import Conversation, Pair
+from finetune.data.examples import Conversation, Pair, Text
 from finetune.data.messages import as_messages
 from finetune.data.pairs import fit, token_ids
 from finetune.data.shorten import render
 from finetune.data.tokens import encode
-from finetune.recipe.types import Dpo, Score, Sft
+from finetune.recipe.types import Dpo, Pretrain, Score, Sft
 from finetune.tasks import scored
-from finetune.tasks.examples import conversations, pairs
+from finetune.tasks.examples import conversations, pairs, texts
 
 MEASURED = 20_000  # rows whose characters are counted, drawn at random where there are more
 TOKENISED = 64  # of the longest by characters, and as many of all
@@ -35,10 +36,31 @@ class Lengths:
         most = sorted(self.learnt, reverse=True)[:rows]
         return self.longest[0], sum(most)
 
+    def longer(self, tokens: int, rows: int) -> Lengths:
+        """So many rows, each longer by as many tokens."""
+        longest = tuple(each + tokens for each in self.longest)
+        return replace(self, longest=longest, mean=self.mean + tokens, rows=rows)
+
 
 def at_most(limit: int, rows: int = 0) -> Lengths:
     """Of rows that cannot be looked at: as long as they may be, all of it learnt."""
     return Lengths((limit,) * TOKENISED, (limit,) * TOKENISED, float(limit), rows, 0)
+
+
+def packed(rows: Lengths, limit: int) -> Lengths:
+    """Rows put together until `limit` tokens are full."""
+    many = math.ceil(rows.rows * rows.mean / limit)
+    return replace(at_most(limit, many), looked=rows.looked)
+
+
+def of_texts(stage: Pretrain, tokenizer: Any) -> Lengths:
+    """Of the texts that `pretrain` reads."""
+
+    def look(row: Text) -> tuple[int, int]:
+        size = len(tokenizer(row.text)["input_ids"])
+        return size, size
+
+    return _lengths(texts(stage.data), lambda row: len(row.text), look)
 
 
 def of_conversations(stage: Sft, tokenizer: Any, limit: int | None) -> Lengths:

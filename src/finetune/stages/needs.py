@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from finetune.errors import FinetuneError
-from finetune.recipe.types import Dpo, Evaluate, Merge, Pretrain, Sft, Stage
-from finetune.stages.needs_reading import of_evaluation, of_merge
+from finetune.models.tokenizers import is_here
+from finetune.recipe.types import Base, Evaluate, Export, Merge
+from finetune.stages.needs_leaving import of_export, of_merge
+from finetune.stages.needs_reading import of_evaluation
 from finetune.stages.needs_training import of_training
 from finetune.stages.planned import Need, Stand, known
 
 
-def need(stage: Stage, stand: Stand) -> Need | None:
-    """What a stage needs; None for kinds that are not planned.
+def need(stage: Any, stand: Stand) -> Need:
+    """What a stage needs.
 
     Raises:
-        FinetuneError: the base cannot be had, or runs only with its weights.
+        FinetuneError: the base cannot be had, or what the stage does is known once it runs.
     """
     stand = replace(
         stand,
         model=known(stand.model),
         models=tuple(known(model) for model in stand.models),
     )
+    for model in (stand.model, *stand.models):
+        _check_here(model.base)
     if isinstance(stage, Evaluate):
         return of_evaluation(stage, stand)
     if isinstance(stage, Merge):
-        return of_merge(stand)
-    if isinstance(stage, Sft) and stage.esft is not None:
-        raise FinetuneError("which experts train is known once the data has gone through them")
-    if isinstance(stage, Pretrain | Sft | Dpo):
-        return of_training(stage, stand)
-    return None
+        return of_merge(stage, stand)
+    if isinstance(stage, Export):
+        return of_export(stage, stand)
+    return of_training(stage, stand)
+
+
+def _check_here(base: Base) -> None:
+    if base.model is None or is_here(base):
+        return
+    raise FinetuneError(
+        f"the shape of {base.model} is not known on this machine: "
+        f"`hf download {base.model} config.json` brings it",
+        where="base.model",
+    )

@@ -1,136 +1,91 @@
-"""What evaluating and merging hold at their peaks: models that are read, and nothing learnt."""
+"""What evaluating holds at its peak: models that are read, and nothing learnt."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
-import torch
-
-from finetune.memory.hollow import hollow_base, put_on
+from finetune.errors import FinetuneError
 from finetune.memory.machine import Machine
-from finetune.memory.reading import scoring, writing
+from finetune.memory.reading import layers, scoring
 from finetune.models.load import context_length, read_config
-from finetune.models.shards import LIMIT
-from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Base, Evaluate, Score
 from finetune.stages import lengths as looked
 from finetune.stages.lengths import Lengths
+from finetune.stages.needs_answering import Asked, answering, judging
 from finetune.stages.planned import (
+    ASSUMED,
     UNKNOWN,
     Model,
     Need,
     Stand,
-    count,
+    counting,
     found,
     looked_at,
     number_format,
+    opening,
+    passed,
+    rows_of,
+    together,
     with_checkpoint,
 )
 from finetune.tasks import scored
 from finetune.tasks.perplexity import Perplexity
 
 
-def of_evaluation(stage: Evaluate, stand: Stand) -> Need | None:
-    """The largest of what its tasks take on its bases, one after another."""
+def of_evaluation(stage: Evaluate, stand: Stand) -> Need:
+    """The largest of what its tasks take on its bases, one after another, and of its judges.
+
+    Raises:
+        FinetuneError: none of its tasks can be planned.
+    """
     bases = {str(model.base): model.base for model in stand.models}
+    own = [score for score in stage.tasks if not scored.is_foreign(score)]
+    if not own:
+        raise FinetuneError("the rows of lm-evaluation-harness are known once it runs")
     needs = [
-        each
+        _scored(score, stage, _on(base, stand, name), stand.machine)
         for name, base in bases.items()
-        for score in stage.tasks
-        if (each := _scored(score, stage, _on(base, stand, name), stand.machine))
+        for score in own
     ]
-    if not needs:
-        return None
-    largest = max(needs, key=lambda each: sum(each.parts.values()))
-    work = {name: sum(getattr(each, name) for each in needs) for name in ("flops", "read")}
-    return replace(largest, **work)
+    judged = [judging(each, stage, len(stand.models), stand.machine) for each in own if each.judge]
+    opened = [opening(base, stand.machine) for base in bases.values()]
+    foreign = len(stage.tasks) - len(own)
+    notes = ("tasks of lm-evaluation-harness are not in it",) if foreign else ()
+    return together([*needs, *judged, *opened], notes)
 
 
 def _on(base: Base, stand: Stand, name: str) -> list[Model]:
     return [model for model in stand.models if str(model.base) == name]
 
 
-def _scored(score: Score, stage: Evaluate, models: list[Model], machine: Machine) -> Need | None:
+def _scored(score: Score, stage: Evaluate, models: list[Model], machine: Machine) -> Need:
     """One task on the models of one base: their adapters lie on it together."""
     base = models[0].base
     configs = [config for model in models for config in model.configs()]
-    dtype, context = number_format(base, machine), context_length(read_config(base))
+    context = context_length(read_config(base))
+    named = f"{score.name}: " if len(stage.tasks) > 1 else ""
     if scored.is_written(score):
         new = stage.generation.get("max_new_tokens", scored.written(score).max_new_tokens)
-        room = max(16, context - new) if context else 1024
-        rows = _prompts(score, base, room)
-        size = min(stage.batch_size, rows.rows or stage.batch_size)
-        prompt = min(rows.longest[0], room)
-        parts = writing(base, configs, dtype, rows=size, prompt=prompt, new=new)
-        turns = len(models) * -(-max(1, rows.rows) // size)
-        return Need(
-            parts=with_checkpoint(parts, base, dtype, machine),
-            batch=f"{size} prompts of {prompt:,} tokens, {new:,} new ones",
-            flops=2.0 * count(base) * (rows.mean + new) * rows.rows * len(models),
-            read=float(turns * new * parts["weights"]),
-            notes=looked_at(rows),
+        room = max(16, context - new) if context else UNKNOWN
+        rows = found(
+            min(room, UNKNOWN), score.rows, lambda: looked.of_prompts(score, counting(base))
         )
-    if score.task not in scored.LIKELY:
-        return None
+        asked = Asked(rows, min(stage.batch_size, rows.rows or stage.batch_size), room, new)
+        return answering(base, configs, asked, machine, named=named, models=len(models))
     window = score.max_length or min(context or 2048, 2048)
     whole = score.task == Perplexity.name  # every window is full
-    rows = looked.at_most(window) if whole else _answers(score, base, window)
+    rows = looked.at_most(window, score.rows or 0) if whole else _answers(score, base, window)
     size = min(stage.batch_size, rows.rows or stage.batch_size)
-    length = min(rows.longest[0], window)
+    length, many = min(rows.longest[0], window), (rows.rows or ASSUMED) * len(models)
+    dtype = number_format(base, machine)
     parts = scoring(base, configs, dtype, rows=size, length=length)
     return Need(
         parts=with_checkpoint(parts, base, dtype, machine),
-        batch=f"{size} texts of {length:,} tokens",
-        flops=2.0 * count(base) * rows.mean * rows.rows * len(models),
-        notes=looked_at(rows),
-    )
-
-
-def _prompts(score: Score, base: Base, room: int) -> Lengths:
-    return found(
-        base, min(room, UNKNOWN), lambda: looked.of_prompts(score, load_tokenizer(base)[0])
+        batch=f"{named}{rows_of(size, 'texts')} of {length:,} tokens",
+        flops=2.0 * passed(base) * rows.mean * many,
+        layers_run=layers(read_config(base)) * many / size,
+        assumed=not rows.rows,
+        notes=looked_at(rows, base),
     )
 
 
 def _answers(score: Score, base: Base, window: int) -> Lengths:
-    return found(base, window, lambda: looked.of_answers(score, load_tokenizer(base)[0], window))
-
-
-def of_merge(stand: Stand) -> Need:
-    """The most of its three parts: adapter on base, layer by layer, merged model.
-
-    Layer by layer the merged weights wait for their shard to be full, beside the base in its
-    packed form where that is what is added to.
-    """
-    base, machine = stand.model.base, stand.machine
-    plain = replace(base, quantization=None)
-    dtype = getattr(torch, number_format(base, machine))
-    whole = _bytes(hollow_base(plain, dtype))
-    opened = _bytes(hollow_base(base, dtype))
-    with torch.device("meta"):
-        adapted = put_on(hollow_base(base, dtype), stand.model.configs())
-    adapter = _bytes(adapted) - opened
-    largest = max(each.numel() for each in adapted.parameters())
-    ways = {
-        "adapter on its base": {"weights": opened, "adapter": adapter},
-        "layer by layer": {
-            "weights": opened if base.quantization else 0,
-            "adapter": adapter,
-            "merging": min(LIMIT, whole) + 3 * 4 * largest,
-        },
-        "merged model": {"weights": whole},
-    }
-    held = {
-        name: with_checkpoint(parts, base, number_format(base, machine), machine)
-        if name != "merged model"
-        else parts
-        for name, parts in ways.items()
-    }
-    name, parts = max(held.items(), key=lambda way: sum(way[1].values()))
-    return Need(parts=parts, batch=name)
-
-
-def _bytes(model: Any) -> int:
-    tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
-    return sum(each.numel() * each.element_size() for each in tensors.values())
+    return found(window, score.rows, lambda: looked.of_answers(score, counting(base), window))

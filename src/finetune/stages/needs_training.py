@@ -5,28 +5,31 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import torch
-
 from finetune.data.shorten import fitting
-from finetune.errors import FinetuneError
 from finetune.memory.depth import Parts
-from finetune.memory.hollow import hollow_base, put_on
 from finetune.memory.machine import libraries
 from finetune.memory.reading import layers
-from finetune.memory.step import Step, training
+from finetune.memory.shared_step import training, whole
+from finetune.memory.step import Step
 from finetune.models.load import context_length, read_config
-from finetune.models.tokenizers import load_tokenizer
-from finetune.recipe.types import Base, Dpo, Pretrain, Settings, Sft
+from finetune.recipe.types import Base, Dpo, Pretrain, Settings
 from finetune.stages import lengths as looked
 from finetune.stages.batches import split
 from finetune.stages.fastest import HERE, USABLE, fastest
 from finetune.stages.lengths import Lengths
 from finetune.stages.planned import (
+    ASSUMED,
+    UNKNOWN,
     Need,
     Stand,
-    count,
+    counting,
+    found,
     looked_at,
     number_format,
+    opening,
+    passed,
+    rows_of,
+    together,
     told,
     with_checkpoint,
 )
@@ -38,45 +41,49 @@ def of_training(stage: Any, stand: Stand) -> Need:
     base, settings = stand.model.base, stage.train
     limit = fitting(settings, context_length(read_config(base)))
     rows = _lengths(stage, base, limit)
-    configs = stand.model.configs()
+    esft = getattr(stage, "esft", None)
+    configs = [esft] if esft else stand.model.configs()
     step, parts = _fastest(stage, stand, rows, configs)
     if isinstance(stage, Dpo):
         parts["reference"] = _reference(parts, len(configs), step)
-    epochs = plan(settings, max(1, rows.rows), stage.batch_size, limit).epochs
+    notes = looked_at(rows, base)
+    if not stand.share.is_alone:
+        model = whole(base, configs, step.dtype)
+        parts = max(parts, stand.share.loading(model), key=lambda each: sum(each.values()))
+        if beside := stand.share.beside(model):
+            notes += (f"{beside / 1e9:.1f} GB of each process lie beside the GPU",)
+    many = rows.rows or ASSUMED
+    seen = many * plan(settings, many, stage.batch_size, limit).epochs * (2 if step.pairs else 1)
     passes = 2 + (not configs) + step.checkpointing + isinstance(stage, Dpo)
-    tokens = rows.mean * rows.rows * epochs * (2 if step.pairs else 1)
-    return Need(
+    again = "checkpointed" if step.checkpointing else "without checkpointing"
+    need = Need(
         parts=with_checkpoint(parts, base, step.dtype, stand.machine),
-        batch=f"{step.rows} rows of {step.length:,} tokens",
-        flops=2.0 * passes * count(base) * tokens,
-        trained=_trained(base, configs, step.dtype) if stand.processes > 1 else 0,
-        layers=layers(read_config(base)),
-        notes=looked_at(rows),
+        batch=f"{rows_of(step.rows)} of {step.length:,} tokens at once, {again}",
+        flops=2.0 * passes * passed(base) * rows.mean * seen,
+        layers_run=passes * layers(read_config(base)) * seen / step.rows,
+        assumed=not rows.rows and "max_steps" not in settings,
+        notes=notes,
+        way=(step.rows // (2 if step.pairs else 1), step.checkpointing),
     )
+    return together([need, opening(base, stand.machine)])
 
 
 def _reference(parts: Parts, adapters: int, step: Step) -> int:
     """A frozen copy of the adapter; of all weights, only if its answers are not kept beforehand."""
     if adapters:
         return parts["adapter"] // adapters
-    return parts["weights"] if step.reference else 0
-
-
-def _trained(base: Base, configs: list[Any], dtype: str) -> int:
-    with torch.device("meta"):
-        model = put_on(hollow_base(base, getattr(torch, dtype)), configs)
-    return sum(each.numel() for each in model.parameters() if each.requires_grad)
+    return parts.get("weights", 0) if step.reference else 0
 
 
 def _fastest(stage: Any, stand: Stand, rows: Lengths, configs: list[Any]) -> tuple[Step, Parts]:
     """The step that the stage will choose on that machine (`stages.fastest`), and what it takes."""
-    base, machine = stand.model.base, stand.machine
-    mine = split(stage.batch_size, stand.processes, machine.kind)
+    base, machine, share = stand.model.base, stand.machine, stand.share
+    mine = split(stage.batch_size, share.processes, machine.kind)
 
     @cache
     def look(size: int, again: bool) -> tuple[Step, Parts]:
         step = _step(stage, stand, rows, size, again)
-        return step, told(base, lambda: training(base, configs, step))
+        return step, told(base, lambda: training(base, configs, step, share))
 
     def on_top(size: int, again: bool) -> float:
         return sum(bytes for part, bytes in look(size, again)[1].items() if part not in HERE)
@@ -84,15 +91,19 @@ def _fastest(stage: Any, stand: Stand, rows: Lengths, configs: list[Any]) -> tup
     wanted = stage.train.get("gradient_checkpointing")
     first = look(mine.per_device, bool(wanted))[1]
     here = libraries(machine.on_cpu) + sum(first.get(part, 0) for part in HERE)
-    way = fastest(
-        mine.per_device * mine.accumulation,
-        rows.longest[0],
-        on_top,
-        most=mine.per_device,
-        wanted=wanted,
-        room=int(USABLE * (machine.memory - here)),
-    )
-    return look(way.rows_at_once, way.checkpointing)
+    if stand.way:
+        size, again = min(stand.way[0], mine.per_device), stand.way[1] or bool(wanted)
+    else:
+        chosen = fastest(
+            mine.per_device * mine.accumulation,
+            rows.longest[0],
+            on_top,
+            most=mine.per_device,
+            wanted=wanted,
+            room=int(USABLE * (machine.memory - here)),
+        )
+        size, again = chosen.rows_at_once, chosen.checkpointing
+    return look(size, again)
 
 
 def _step(stage: Any, stand: Stand, rows: Lengths, size: int, again: bool) -> Step:
@@ -111,7 +122,7 @@ def _step(stage: Any, stand: Stand, rows: Lengths, size: int, again: bool) -> St
         dtype=number_format(stand.model.base, stand.machine),
         autocast=half if mixed else None,
         checkpointing=again,
-        accumulation=max(1, stage.batch_size // stand.processes // size),
+        accumulation=max(1, stage.batch_size // stand.share.processes // size),
         optim=str(settings.get("optim", "adamw_torch_fused")),
         pairs=pairs,
         reference=pairs and not once,
@@ -121,17 +132,10 @@ def _step(stage: Any, stand: Stand, rows: Lengths, size: int, again: bool) -> St
 
 def _lengths(stage: Any, base: Base, limit: int | None) -> Lengths:
     """Of the stage's rows; as long as they may be, where data or tokenizer cannot be had here."""
-    longest = limit or 1024
+    longest = limit or UNKNOWN
+    of = looked.of_pairs if isinstance(stage, Dpo) else looked.of_conversations
     if isinstance(stage, Pretrain):
-        return looked.at_most(longest)
-    if isinstance(stage, Sft) and stage.train.get("packing"):
-        return looked.at_most(longest)
-    if base.model is None:
-        return looked.at_most(longest)
-    try:
-        tokenizer, _ = load_tokenizer(base)
-        if isinstance(stage, Dpo):
-            return looked.of_pairs(stage, tokenizer, limit)
-        return looked.of_conversations(stage, tokenizer, limit)
-    except FinetuneError:
-        return looked.at_most(longest)
+        rows = found(longest, None, lambda: looked.of_texts(stage, counting(base)))
+        return looked.packed(rows, longest)
+    rows = found(longest, stage.data.rows, lambda: of(stage, counting(base), limit))
+    return looked.packed(rows, longest) if stage.train.get("packing") else rows
