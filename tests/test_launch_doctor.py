@@ -1,8 +1,10 @@
 """The doctor: what it finds is what there is, and only what is broken ends with an error."""
 
 import importlib.metadata
+import importlib.util
 import json
 import socket
+import sys
 import threading
 
 import pytest
@@ -164,3 +166,28 @@ def test_four_bits_that_compute_something_else_are_found(monkeypatch):
     monkeypatch.setattr(bitsandbytes.nn.Linear4bit, "forward", lambda self, rows: rows)
     (found,) = doctor._four_bits()
     assert found.status == "missing"
+
+
+@pytest.mark.heavy
+def test_kernels_are_told_apart_as_absent_broken_and_there(monkeypatch):
+    import torch
+
+    (none,) = doctor._kernels()
+    assert "on a CPU" in none.what
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    absent = list(doctor._kernels())
+    assert [each.remedy for each in absent] == [row[2] for row in doctor.KERNELS.values()]
+    there = {"flash_attn": None, "liger_kernel": doctor}  # None: an import that fails
+    real = importlib.metadata.version
+    for name, module in there.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: doctor.__spec__)
+    versions = {"liger-kernel": "0.8.5"}
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: versions.get(name) or real(name)
+    )
+    broken, good = doctor._kernels()
+    assert (broken.status, good.status) == ("warn", "ok")
+    assert "does not load: " in broken.what
+    assert broken.remedy.startswith("pip install flash-attn --no-build-isolation --force")
+    assert good.what.startswith("0.8.5: ")

@@ -1,12 +1,25 @@
 """Packed rows: what is learnt is what would be learnt of each row alone."""
 
+import flash_stand_in
 import pytest
 from shapes import make_base
 
 pytestmark = pytest.mark.heavy
 
 TAKEN = ["mistral", "llama", "gpt2", "mpt", "qwen3", "gemma2", "phi3", "gpt_neox", "mixtral"]
-SEEN_BY = {"mistral": ["sdpa", "eager"], "llama": ["sdpa", "eager"], "gpt2": ["sdpa", "eager"]}
+FLASH = "flash_attention_2"
+SEEN_BY = {
+    "mistral": ["sdpa", "eager", FLASH],
+    "llama": ["sdpa", "eager", FLASH],
+    "gpt2": ["sdpa", "eager"],
+    "gemma2": [None, FLASH],
+}
+
+
+@pytest.fixture(autouse=True)
+def flash(monkeypatch):
+    """FlashAttention by its formula, for transformers' own code around it."""
+    flash_stand_in.install(monkeypatch)
 
 
 def model_of(kind, folder, attention=None):
@@ -39,10 +52,10 @@ def losses(logits, labels):
     )
 
 
-def packed_batch(rows, limit=64):
+def packed_batch(rows, limit=64, *, flat=False):
     from finetune.data.packing import PackedCollator, pack
 
-    return PackedCollator(0)(list(pack(rows, limit)))
+    return PackedCollator(0, flat=flat)(list(pack(rows, limit)))
 
 
 CASES = [(kind, backend) for kind in TAKEN for backend in SEEN_BY.get(kind, [None])]
@@ -52,7 +65,7 @@ CASES = [(kind, backend) for kind in TAKEN for backend in SEEN_BY.get(kind, [Non
 def test_the_packed_loss_and_gradients_are_those_of_each_row_alone(kind, attention, tmp_path):
     import torch
 
-    from finetune.models.packed import keep_apart
+    from finetune.models.packed import keep_apart, lies_flat
 
     model, rows = model_of(kind, tmp_path, attention), some_rows()
     alone, gradients = 0.0, {}
@@ -65,7 +78,7 @@ def test_the_packed_loss_and_gradients_are_those_of_each_row_alone(kind, attenti
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     keep_apart(model, "sft")
     model.zero_grad()
-    batch = packed_batch(rows)
+    batch = packed_batch(rows, flat=lies_flat(model))
     hidden = model.base_model(
         input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
     ).last_hidden_state
@@ -98,6 +111,17 @@ def test_a_model_that_would_see_the_neighbour_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(packed, "_mask_by_positions", lambda module, args, kwargs: None)
     with pytest.raises(FinetuneError, match="packed rows see each other"):
         packed.keep_apart(model_of("mpt", tmp_path), "sft")
+
+
+def test_packs_beside_each_other_that_flash_attention_would_not_tell_apart_are_refused(
+    tmp_path, monkeypatch
+):
+    from finetune.errors import FinetuneError
+    from finetune.models import packed
+
+    monkeypatch.setattr(packed, "lies_flat", lambda model: False)
+    with pytest.raises(FinetuneError, match="packed rows see each other"):
+        packed.keep_apart(model_of("llama", tmp_path, FLASH), "sft")
 
 
 def test_every_row_is_in_one_pack_whole():

@@ -7,6 +7,7 @@ a model heeds them is for `models.packed` to prove.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import datasets
@@ -30,16 +31,21 @@ def pack(rows: datasets.Dataset, max_length: int) -> datasets.Dataset:
 class PackedCollator:
     """Packed rows as one batch: `input_ids`, `labels` and `position_ids`, (rows, longest row).
 
+    With `flat` they are one row, end to end: FlashAttention reads positions of a single row alone.
+
     No `attention_mask`: transformers tells packed rows apart only where there is none. The first
     token of each row is not learnt, for what stands before it belongs to another row; padding
     counts as rows of one token.
     """
 
-    def __init__(self, pad_token_id: int) -> None:
-        self.pad_token_id = pad_token_id
+    def __init__(self, pad_token_id: int, *, flat: bool = False) -> None:
+        self.pad_token_id, self.flat = pad_token_id, flat
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """A batch of rows as `pack` makes them."""
+        if self.flat and len(rows) > 1:
+            names = ("input_ids", "labels", "seq_lengths")
+            rows = [{name: list(chain(*(row[name] for row in rows))) for name in names}]
         size = max(len(row["input_ids"]) for row in rows)
         shape = (len(rows), size)
         batch = {

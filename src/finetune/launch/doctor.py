@@ -20,6 +20,19 @@ from finetune.launch.versions import compilers_missing, libraries
 GB = 1e9
 LITTLE_DISK = 10 * GB  # a 7B model in half precision, merged
 LEAST_DISK = 1 * GB
+# Packages that are used where they are installed: module, what is gained, and the command.
+KERNELS = {
+    "flash-attn": (
+        "flash_attn",
+        "attention that skips padding (from Ampere on)",
+        "pip install flash-attn --no-build-isolation",
+    ),
+    "liger-kernel": (
+        "liger_kernel",
+        "faster norms, rotary positions and gates in training",
+        "pip install liger-kernel",
+    ),
+}
 LITTLE_SHARED_MEMORY = 1 * GB  # containers start with 64 MB, too little for NCCL
 LEAST_DRIVER = {"12": "525", "13": "580"}  # of a major CUDA, by NVIDIA's release notes for Linux
 
@@ -158,16 +171,19 @@ def _deepspeed() -> Iterator[Finding]:
 def _kernels() -> Iterator[Finding]:
     import torch
 
-    installed = {"flash_attn": "flash-attn", "liger_kernel": "liger-kernel"}
-    found = [name for module, name in installed.items() if importlib.util.find_spec(module)]
-    absent = [name for name in installed.values() if name not in found]
     if not torch.cuda.is_available():
         yield Finding("kernels", "ok", "none is of use on a CPU")
-    elif absent:
-        what = f"not installed, and not needed: {', '.join(absent)} (faster on a GPU)"
-        yield Finding("kernels", "warn", what, f"pip install {' '.join(absent)}")
-    else:
-        yield Finding("kernels", "ok", ", ".join(found))
+        return
+    for package, (module, gain, install) in KERNELS.items():
+        if importlib.util.find_spec(module) is None:
+            yield Finding(package, "warn", f"not installed, and not needed: {gain}", install)
+            continue
+        try:
+            importlib.import_module(module)
+            yield Finding(package, "ok", f"{importlib.metadata.version(package)}: {gain}")
+        except Exception as error:  # built for another torch, mostly; runs go without it
+            what = f"does not load: {(str(error).splitlines() or [type(error).__name__])[0]}"
+            yield Finding(package, "warn", what, f"{install} --force-reinstall --no-deps")
 
 
 def _disk() -> Iterator[Finding]:

@@ -43,7 +43,11 @@ def hollow_base(base: Base, dtype: torch.dtype, layers: int | None = None) -> An
         if getattr(text, "layer_types", None):
             text.layer_types = text.layer_types[:layers]
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        # FlashAttention keeps what sdpa keeps; eager keeps the scores.
+        eager = "eager" if base.attn_implementation == "eager" else None
+        model: Any = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=eager
+        )
         if base.quantization:
             _pack(model, BitsAndBytesConfig(**base.quantization), dtype)
     for parameter in model.parameters():

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch.distributed.tensor import DTensor
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -40,6 +40,11 @@ def of_main(value: Any) -> Any:
     box = [value]
     broadcast_object_list(box)
     return box[0]
+
+
+def all_agree(value: bool) -> bool:
+    """Whether it is so in every process."""
+    return all(gather_object([value]))
 
 
 def one_format() -> bool:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, s
 
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef
+from finetune.models.attention import attention, check_attention
 from finetune.models.distributed import one_format, shard, size
 from finetune.models.hardware import compute_dtype, device, dtype, on_cpu
 from finetune.models.identity import check_identity
@@ -30,10 +31,11 @@ def open_base(base: Base) -> Any:
     """
     quantization = quantization_config(base)
     # On its device from the start: beside a GPU there may be less memory than on it.
-    quantized = quantization or own_quantization(read_config(base))
+    config = read_config(base)
+    quantized = quantization or own_quantization(config)
     direct = quantized or not (on_cpu() or one_format())
-    # Given as None it would take a checkpoint's own away.
-    given = {"quantization_config": quantization} if quantization else {}
+    # Given as None they would take a checkpoint's own away.
+    given = {"quantization_config": quantization, "attn_implementation": attention(base, config)}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source(base),
@@ -42,7 +44,7 @@ def open_base(base: Base) -> Any:
             device_map={"": device()} if direct else None,
             trust_remote_code=False,
             use_safetensors=True,
-            **given,
+            **{name: value for name, value in given.items() if value is not None},
         )
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise _not_loaded(base, error) from error
@@ -102,9 +104,12 @@ def check_base(base: Base) -> None:
     """Find out, without its weights, whether the base can be opened here.
 
     Raises:
-        FinetuneError: its config cannot be used, or its number format needs what is not installed.
+        FinetuneError: its config cannot be used, or its number format or the attention asked for
+            needs what is not here.
     """
-    own = own_quantization(read_config(base))
+    config = read_config(base)
+    check_attention(base, config)
+    own = own_quantization(config)
     if own and base.quantization:
         raise FinetuneError(
             f"this checkpoint is quantised already ({own['quant_method']})",
@@ -150,7 +155,9 @@ def new_base(base: Base, vocab_size: int, seed: int) -> Any:
     try:
         config = AutoConfig.for_model(kind, vocab_size=vocab_size, **fields)
         set_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype(base.dtype))
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype(base.dtype), attn_implementation=attention(base, config)
+        )
     except Exception as error:
         raise FinetuneError(
             f"no model of this shape can be made: {_reason(error)}", where="base.config"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
+from transformers.utils.generic import is_flash_attention_requested
 
+from finetune.data.packing import PackedCollator
 from finetune.errors import FinetuneError
 
 # Shares of the largest hidden value. Rounding stays below, the view of another row far above.
@@ -52,17 +55,18 @@ def keep_apart(model: Any, where: str) -> Leak:
 
 @torch.no_grad()
 def leak(model: Any) -> Leak:
-    """Measure on three short rows of made-up tokens; see `Leak`."""
+    """Measure on a batch of two packs, each of three short rows of made-up tokens; see `Leak`."""
     backbone, training = _backbone(model), model.training
     model.eval()
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(backbone.config.vocab_size, (4, 9), generator=generator)
     first, other, second, third = (
-        row[None, :size] for row, size in zip(tokens, (7, 7, 9, 5), strict=True)
+        row[:size].tolist() for row, size in zip(tokens, (7, 7, 9, 5), strict=True)
     )
-    packed = _hidden(backbone, first, second, third)[:, 7:16]
-    moved = _hidden(backbone, other, second, third)[:, 7:16]
-    alone = _hidden(backbone, second)
+    flat = lies_flat(model)
+    both = _hidden(backbone, [[first, second, third], [other, second, third]], flat)
+    packed, moved = both.view(2, 21, -1)[:, 7:16]
+    alone = _hidden(backbone, [[second]], flat)[0]
     model.train(training)
     largest = float(alone.abs().max())
     return Leak(
@@ -71,13 +75,23 @@ def leak(model: Any) -> Leak:
     )
 
 
-def _hidden(backbone: Any, *rows: torch.Tensor) -> torch.Tensor:
-    """Last hidden states of rows packed into one, in float32, (1, tokens, width)."""
+def lies_flat(model: Any) -> bool:
+    """Whether the packs of a batch must lie end to end for the model to tell rows apart."""
+    return bool(is_flash_attention_requested(model.config))
+
+
+def _hidden(backbone: Any, packs: list[list[list[int]]], flat: bool) -> torch.Tensor:
+    """Last hidden states of packs in a batch as training has it, in float32."""
     device = next(backbone.parameters()).device
-    positions = torch.cat([torch.arange(row.shape[1]) for row in rows])[None].to(device)
-    ids = torch.cat(rows, dim=1).to(device)
-    out = backbone(input_ids=ids, position_ids=positions, use_cache=False)
+    batch = PackedCollator(0, flat=flat)([_pack(rows) for rows in packs])
+    given = {name: batch[name].to(device) for name in ("input_ids", "position_ids")}
+    out = backbone(**given, use_cache=False)
     return out.last_hidden_state.float()
+
+
+def _pack(rows: list[list[int]]) -> dict[str, list[int]]:
+    ids = [*chain(*rows)]
+    return {"input_ids": ids, "labels": ids, "seq_lengths": [*map(len, rows)]}
 
 
 def _mask_by_positions(

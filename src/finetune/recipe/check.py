@@ -22,6 +22,7 @@ from finetune.recipe.problems import near, suggestion
 from finetune.recipe.read import Reading
 from finetune.recipe.tuning import Esft, LoraPlus
 from finetune.recipe.types import (
+    ATTENTIONS,
     SCORED,
     Base,
     Evaluate,
@@ -71,6 +72,7 @@ def check(recipe: Recipe, reading: Reading) -> None:
 def _base(base: Base, reading: Reading) -> None:
     _settings("base", "quantization", base.quantization, "base", reading)
     _template(base.chat_template, "base.chat_template", reading)
+    _attention(base.attn_implementation, reading)
     if base.tokenizer is not None:
         _range("vocab_size", base.tokenizer.vocab_size, "base.tokenizer.vocab_size", reading)
     if reading.problems.touch("base"):
@@ -88,6 +90,18 @@ def _base(base: Base, reading: Reading) -> None:
             reading.refuse_at(f"base.{key}", "belongs to `model`: random weights have none")
     if base.quantization is not None and not _loads(base.quantization):
         reading.refuse_at("base.quantization", "set `load_in_4bit: true` or `load_in_8bit: true`")
+
+
+def _attention(name: str | None, reading: Reading) -> None:
+    if name is None or name in ATTENTIONS:
+        return
+    what = f"no such attention: {name!r}{suggestion(name, ATTENTIONS)}"
+    if "/" in name:
+        what = (
+            f"{name!r} is code from the hub, and none of it is run here; install the package and "
+            f"take one of {', '.join(ATTENTIONS)}"
+        )
+    reading.refuse_at("base.attn_implementation", what)
 
 
 def _template(name: str | None, path: str, reading: Reading) -> None:

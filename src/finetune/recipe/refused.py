@@ -99,11 +99,6 @@ ROWS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (BOTH, "training keeps no cache", "use_cache"),
     (
         BOTH,
-        "TRL 1.16 deprecates it and the package does not bring liger-kernel",
-        "use_liger_kernel liger_kernel_config",
-    ),
-    (
-        BOTH,
         "TRL 1.16 reads its older names, `gradient_checkpointing` and "
         "`gradient_checkpointing_kwargs`",
         "activation_checkpointing activation_checkpointing_kwargs",

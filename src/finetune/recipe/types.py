@@ -13,6 +13,9 @@ from finetune.recipe.judging import TEMPLATE, Judge, Rubric
 from finetune.recipe.leaving import Combine, Export
 from finetune.recipe.tuning import Esft, Tuned
 
+# How attention may be computed, by transformers' names.
+ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+
 # What of a conversation is learnt: see docs/recipe.md.
 Mask = Literal["assistant", "completion", "last_turn", "all"]
 
@@ -33,6 +36,8 @@ class Base:
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Settings | None = field(default=None, metadata=fills("BitsAndBytesConfig"))
+    # how attention is computed, by transformers' name; None: the fastest that is installed
+    attn_implementation: str | None = field(default=None, metadata={"known": ATTENTIONS})
     # a shipped one by name, or a .jinja file; None: the model's own
     chat_template: str | None = field(default=None, metadata=TEMPLATE)
     # `model_type` and fields of that architecture's config class

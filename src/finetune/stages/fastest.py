@@ -24,8 +24,10 @@ from finetune.memory.machine import available
 from finetune.memory.shared import this_process
 from finetune.memory.shared_step import training
 from finetune.memory.step import Step
+from finetune.models.attention import why
 from finetune.models.distributed import of_main
 from finetune.models.hardware import device, half
+from finetune.models.kernels import put_kernels
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Base, Settings
 from finetune.stages.batches import most_rows, split
@@ -34,6 +36,7 @@ from finetune.stages.training import precision, scratch
 HERE = {"weights", "adapter"}  # parts of an estimate that are in memory when a stage chooses
 USABLE = 0.8  # of the free memory: allocators round, and rows of other lengths leave gaps
 AGAIN = 4 / 3  # time of a step whose activations are computed twice: forward, backward twice that
+FORMATS = {"bf16": "bfloat16", "fp16": "float16"}
 START = 256  # tokens in whose time the kernels of one pass through a model are started
 
 
@@ -77,15 +80,22 @@ class Way:
 def choose(model: Any, base: Base, batch: Batch, settings: Settings, job: Job) -> tuple[Way, str]:
     """The fastest way that fits, the same in every process, and a line that tells of it.
 
+    The model is given its kernels here, before anything is measured on it.
+
     `model` is the one that will train, loaded, with its adapters on `base`; the recipe's own
     `settings` win. A run that was stopped goes on as it began, on the same kind of device.
     """
     way = of_main(_kept(model, base, batch, settings, job) if is_main() else None)
     formats = [name for name, is_on in precision(settings).items() if is_on]
+    cast = getattr(torch, FORMATS[formats[0]]) if formats else None
+    kernels = put_kernels(model, settings, cast, job.name)
+    reason = why(base, model.config)
     told = (
         f"{way.rows_at_once} {'pairs' if batch.pairs else 'rows'} at once, gradient checkpointing "
         f"{'on' if way.checkpointing else 'off'}, {(*formats, _name(model.dtype))[0]}, "
         f"{getattr(model.config, '_attn_implementation', None) or 'own'} attention"
+        + (f" ({reason})" if reason else "")
+        + (f", {kernels}" if kernels else "")
     )
     say(f"  {job.name}: {told}: {way.why}")
     return way, told
@@ -197,8 +207,7 @@ def _needs(
 
 
 def _step(model: Any, batch: Batch, size: int, again: bool, settings: Settings) -> Step:
-    formats = {"bf16": "bfloat16", "fp16": "float16"}
-    chosen = [formats[name] for name, is_on in precision(settings).items() if is_on]
+    chosen = [FORMATS[name] for name, is_on in precision(settings).items() if is_on]
     return Step(
         rows=size * (2 if batch.pairs else 1),
         length=batch.length,

@@ -15,7 +15,7 @@ from finetune.data.packing import PackedCollator, pack
 from finetune.data.tokens import IGNORED
 from finetune.errors import FinetuneError
 from finetune.job import Job
-from finetune.models.packed import keep_apart
+from finetune.models.packed import keep_apart, lies_flat
 from finetune.ranks import world_size
 from finetune.recipe.types import Sft
 from finetune.stages import training
@@ -79,7 +79,7 @@ def _packed(stage: Sft, rows: Rows, job: Job) -> Layout:
         packs.select(training.order(plan, filled, size, job.seed)),
         size,
         size * len(rows.dataset) / len(packs),
-        PackedCollator(rows.pad_token_id),
+        PackedCollator(rows.pad_token_id, flat=lies_flat(rows.model)),
         {**OURS, "packing": False},  # the rows are packed already
         {
             "packs": len(packs),

@@ -14,8 +14,9 @@ from finetune.data.blocks import encode_blocks
 from finetune.data.examples import Text
 from finetune.errors import FinetuneError
 from finetune.job import Job, Result
+from finetune.models.attention import check_attention
 from finetune.models.distributed import loaded_in_shards
-from finetune.models.load import context_length, new_base, open_base
+from finetune.models.load import context_length, new_base, open_base, read_config
 from finetune.models.save import save_model
 from finetune.models.tokenizers import tokenizer_of
 from finetune.ranks import rank
@@ -29,6 +30,7 @@ from finetune.tasks.examples import texts
 def check(stage: Pretrain, job: Job) -> None:
     """Build the library's config, read the texts, make the model's shape."""
     training.trainer_config(SFTConfig, stage.train, stage.batch_size, job)
+    check_attention(job.model.base, read_config(job.model.base))
     announce(texts(stage.data), stage.data, job)
     if job.model.base.config:
         new_base(job.model.base, 256, job.seed)

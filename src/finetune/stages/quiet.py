@@ -25,5 +25,5 @@ def hush() -> None:
     datasets.logging.set_verbosity(logging.CRITICAL)  # what it cannot read is told as our error
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    for name in ("accelerate", "peft", "trl", "torch.distributed"):
+    for name in ("accelerate", "peft", "trl", "liger_kernel", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.ERROR)

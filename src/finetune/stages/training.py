@@ -19,7 +19,8 @@ from finetune.errors import FinetuneError
 from finetune.job import Job
 from finetune.models.adapters import is_adapted
 from finetune.models.hardware import device, half, on_cpu, peak_memory
-from finetune.models.load import are_finite, parameter_count
+from finetune.models.kernels import check_kernels
+from finetune.models.load import are_finite, parameter_count, read_config
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Settings, Tuned
 from finetune.stages.adalora import AllocateRanks, is_adalora
@@ -34,6 +35,8 @@ from finetune.stages.callbacks import (
 from finetune.stages.checkpoints import keep_names
 from finetune.stages.head import score_learnt_tokens_only
 
+# Settings that the chain sees to itself; Liger's come before TRL's trainer, which deprecates them.
+OURS = ("max_steps", "train_sampling_strategy", "use_liger_kernel", "liger_kernel_config")
 CHECKPOINTS = "checkpoints"  # the chain removes this folder once the stage is done
 
 # Ours where the library's default would cost time or lose something. A recipe may say otherwise.
@@ -86,10 +89,11 @@ def trainer_config(kind: type, settings: Settings, batch_size: int, job: Job, **
     """The TRL config of a stage: the recipe's settings and what the chain decides.
 
     Raises:
-        FinetuneError: the config class refuses a value.
+        FinetuneError: the config class refuses a value, or kernels are asked for in vain.
     """
+    check_kernels(read_config(job.model.base), settings, job.name)
     spread = split(batch_size, world_size(), device().type)
-    kept = {k: v for k, v in settings.items() if k not in ("max_steps", "train_sampling_strategy")}
+    kept = {k: v for k, v in settings.items() if k not in OURS}
     chosen = {
         **DEFAULTS,
         **precision(settings),
