@@ -1,7 +1,7 @@
 """Liger's kernels beside the plain model, on a CPU: Triton's interpreter runs them line by line.
 
     pip install --target /tmp/liger --no-deps liger-kernel triton
-    PYTHONPATH=/tmp/liger python benchmarks/kernels.py --out docs/results/kernels.md
+    PYTHONPATH=/tmp/liger python benchmarks/liger.py --out docs/results/liger.md
 
 Small models of random weights, one per architecture, with all weights training, with LoRA, and with
 LoRA on 4 bits: how far states and gradients move when the kernels are put in, as `finetune run`
@@ -99,7 +99,7 @@ def main() -> None:
     lines = [
         "# Liger's kernels beside the plain model",
         "",
-        f"`python benchmarks/kernels.py` with {', '.join(f'{n} {version(n)}' for n in names)}, in "
+        f"`python benchmarks/liger.py` with {', '.join(f'{n} {version(n)}' for n in names)}, in "
         "Triton's interpreter on a CPU. The largest of three distances, each relative: last "
         "states, gradient of the first states, lengths of the gradients of trained weights.",
         "",
