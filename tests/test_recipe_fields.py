@@ -26,10 +26,11 @@ from finetune.recipe.types import STAGES, Base, Data
 TRAINING = """
 activation_offloading adam_beta1 adam_beta2 adam_epsilon bf16 fp16 full_determinism
 gradient_checkpointing gradient_checkpointing_kwargs learning_rate liger_kernel_config
-logging_first_step logging_nan_inf_filter logging_steps loss_type lr_scheduler_kwargs lr_scheduler_type max_grad_norm
-max_length max_steps num_train_epochs optim optim_args optim_target_modules pad_to_multiple_of
-router_aux_loss_coef save_steps tf32 torch_compile torch_compile_backend torch_compile_mode
-torch_empty_cache_steps train_sampling_strategy use_liger_kernel warmup_steps weight_decay
+logging_first_step logging_nan_inf_filter logging_steps loss_type lr_scheduler_kwargs
+lr_scheduler_type max_grad_norm max_length max_steps num_train_epochs optim optim_args
+optim_target_modules pad_to_multiple_of router_aux_loss_coef save_steps tf32 torch_compile
+torch_compile_backend torch_compile_mode torch_empty_cache_steps train_sampling_strategy
+use_liger_kernel warmup_steps weight_decay
 """
 ALLOWED = {
     "SFTConfig": f"{TRAINING} label_smoothing_factor neftune_noise_alpha packing",
