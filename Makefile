@@ -3,6 +3,8 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# As many processes as tests/conftest.py finds cores and memory for; `make test WORKERS=` takes one.
+WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test check format setup samples bases clean
 
@@ -10,7 +12,7 @@ quickstart: setup  ## base model -> sft -> dpo -> merge -> one table, on the emb
 	$(BIN)/finetune run recipes/samsum.yaml
 
 test: setup  ## everything but what needs an accelerator
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 check: setup  ## linter, formatter and types
 	$(BIN)/ruff check .

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +16,54 @@ import small_stages
 # programs; set before torch is imported, and inherited by every program that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A shell that starts this in the background has its programs deaf to Ctrl-C; ours must hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).parents[1]
+WORKERS = 8
+MEMORY = 4e9  # of a worker with the programs that its tests start
+# Two ranks keep two cores busy; two such tests beside each other would have four.
+SEVERAL_RANKS = {
+    *("test_chain_ranks", "test_launch_cluster", "test_launch_ranks", "test_launch_shards"),
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as there are cores and memory for, 8 at most: each imports torch for itself."""
+    from finetune.memory.machine import available
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(WORKERS, cores or 1, int((available() or MEMORY) / MEMORY)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests go to one worker, which builds their fixtures once; so do those of ranks."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = Path(super()._split_scope(nodeid)).stem
+            return "several ranks" if file in SEVERAL_RANKS else file
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """What takes longest goes first, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: item.path.stem not in SEVERAL_RANKS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def passed_over() -> None:
+    """What is imported by now stays: `gc.collect` need not look through it.
+
+    Training calls it at each end, and through the libraries it takes half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

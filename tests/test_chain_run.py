@@ -21,6 +21,8 @@ from finetune.chain.run import run
 from finetune.errors import FinetuneError, StoreError
 from finetune.recipe.types import Base
 
+PATIENCE = 60.0  # for what takes a second or two when nothing else runs
+
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
@@ -217,7 +219,7 @@ def test_a_fresh_process_per_stage_works_without_fork(tmp_path):
         f"    import runpy; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n"
     )
     done = start(tmp_path, program=file)
-    out, err = done.communicate(timeout=60)
+    out, err = done.communicate(timeout=PATIENCE)
     assert done.returncode == 0, err
     assert "dpo" in out
 
@@ -226,7 +228,7 @@ def test_ctrl_c_stops_softly_and_the_next_run_goes_on(tmp_path):
     process = start(tmp_path, dpo={"pause": 0.1, "steps": 40})
     wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-2/whole")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=15)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "stopped; run again to go on with 'dpo' from step" in err
     assert "Traceback" not in err
@@ -242,7 +244,7 @@ def test_a_stage_is_interrupted_once_by_the_terminal_and_its_parent(tmp_path):
     os.kill(int(ready.read_text()), signal.SIGINT)
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=15)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert list(tmp_path.glob("run/dpo-*.part/tidied"))
 
@@ -251,7 +253,7 @@ def test_sigterm_stops_like_ctrl_c(tmp_path):
     process = start(tmp_path, dpo={"pause": 0.1, "steps": 40})
     wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-1/whole")
     process.terminate()
-    _, err = process.communicate(timeout=15)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert "run again" in err
 
@@ -261,7 +263,7 @@ def test_a_stage_that_does_not_listen_is_ended(tmp_path, monkeypatch):
     wait_for(tmp_path, "run/dpo-*.part")
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=15)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert not children_in(tmp_path)
 
@@ -270,8 +272,8 @@ def test_no_process_outlives_a_killed_run(tmp_path):
     process = start(tmp_path, dpo={"pause": 0.1, "steps": 80})
     wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-1/whole")
     process.kill()
-    process.wait(timeout=15)
-    deadline = time.monotonic() + 20
+    process.wait(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
     while children_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not children_in(tmp_path)
@@ -315,7 +317,7 @@ def start(folder, program=PROGRAM, soft=10.0, **changes):
 
 
 def wait_for(folder, pattern):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not list(folder.glob(pattern)):
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.02)
