@@ -19,6 +19,7 @@ from finetune.errors import FinetuneError, StoreError
 from finetune.memory.machine import available as _available
 from finetune.recipe.tuning import MERGE, Tuned, rewrites
 from finetune.recipe.types import Base, Export, Merge, Pretrain, Sft, Stage
+from finetune.sizes import size_text
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
 WIDTHS = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
@@ -36,7 +37,8 @@ def check_memory(base: Base) -> None:
     if available is None or needed <= available:
         return
     raise FinetuneError(
-        f"its weights need at least {_gb(needed)}, and there are {_gb(available)} of memory",
+        f"its weights need at least {size_text(needed)}, "
+        f"and there are {size_text(available)} of memory",
         where=f"base.model: {base.model}",
         remedy="Load it in 4 bits (base.quantization: {load_in_4bit: true}), in a smaller type "
         "(base.dtype), or take a smaller base.",
@@ -50,7 +52,7 @@ def check_disk(folder: Path, base: Base, stages: list[Stage]) -> None:
     if needed > free:
         remedy = full(folder).remedy
         raise StoreError(
-            f"the models to write need about {_gb(needed)}, and {_gb(free)} are free",
+            f"the models to write need about {size_text(needed)}, and {size_text(free)} are free",
             where=str(folder),
             remedy=remedy,
         )
@@ -134,7 +136,3 @@ def _machines() -> int:
 
 def _sharded() -> bool:
     return bool({"ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"} & set(os.environ))
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -7,6 +7,7 @@ from typing import Any
 from finetune.chain.files import shown
 from finetune.chain.record import Record
 from finetune.report.layout import number
+from finetune.sizes import size_text
 
 
 def details(record: Record) -> str:
@@ -14,7 +15,7 @@ def details(record: Record) -> str:
     made = dict(record.made)
     versions = made.pop("versions", {})
     memory = made.pop("peak_memory", {})
-    peaks = {f"peak {name}": f"{size / 1e9:.2f} GB" for name, size in memory.items()}
+    peaks = {f"peak {name}": size_text(size) for name, size in memory.items()}
     blocks = {
         f"{record.name} ({record.kind})": {"key": record.key[:8], "lies in": shown(record.folder)},
         "settings": _flat(record.ingredients.get("settings", {})),

@@ -15,6 +15,7 @@ from finetune import __version__
 from finetune.report import headline
 from finetune.report.layout import duration, number
 from finetune.report.text import visible
+from finetune.sizes import size_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -60,12 +61,8 @@ def _environment() -> jinja2.Environment:
         "signed": headline.signed,
         "p_value": headline.p_value,
         "duration": duration,
-        "bytes": _bytes,
+        "bytes": size_text,
         "words": lambda name: str(name).replace("_", " "),
         "exact": repr,
     }
     return environment
-
-
-def _bytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -30,6 +30,7 @@ from finetune.models.hardware import device, half
 from finetune.models.kernels import put_kernels
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Base, Settings
+from finetune.sizes import size_text
 from finetune.stages.batches import most_rows, split
 from finetune.stages.training import precision, scratch
 
@@ -124,9 +125,11 @@ def fastest(
     )
     for size, again in by_time:
         if (needed := need(size, again)) <= room:
-            return Way(size, again, f"about {_gb(needed)} of {_gb(room)} to spare")
+            return Way(size, again, f"about {size_text(needed)} of {size_text(room)} to spare")
     least = min(ways, key=lambda way: need(*way))
-    return Way(*least, f"may not fit: about {_gb(need(*least))}, with {_gb(room)} to spare")
+    return Way(
+        *least, f"may not fit: about {size_text(need(*least))}, with {size_text(room)} to spare"
+    )
 
 
 def by_rows(look: Callable[[int, bool], float], size: int, again: bool) -> float:
@@ -240,7 +243,3 @@ def _device_name() -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
