@@ -284,10 +284,10 @@ def test_nothing_is_left_behind_in_the_folder_for_temporary_files(tmp_path, monk
     (tmp_path / "a.jsonl").write_bytes(as_jsonl())
     rows = conversations(Data(path=str(tmp_path / "a.jsonl")))
     part = rows[2:]
-    assert list(tmp_path.glob("finetune-rows-*"))
+    assert list(tmp_path.glob("finetune-scratch-*"))
     del rows
     gc.collect()
     assert len(part) == len(list(part)) == 4
     del part
     gc.collect()
-    assert not list(tmp_path.glob("finetune-rows-*"))
+    assert not list(tmp_path.glob("finetune-scratch-*"))

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -20,6 +19,7 @@ from finetune.data.encoded import encode_rows
 from finetune.data.examples import Conversation, Examples, Pair
 from finetune.data.pairs import answered
 from finetune.data.rows import describe
+from finetune.data.scratch import Scratch
 from finetune.models.tokenizers import load_tokenizer
 from finetune.recipe.types import Base, Data, Dpo, Pretrain, Recipe, Score, Sft, Stage
 from finetune.tasks import scored
@@ -81,13 +81,13 @@ def audit(recipe: Recipe, names: Sequence[str] = (), most: int | None = None) ->
 def _audited(
     recipe: Recipe, stage: Any, rows: Examples[Any], held_out: dict[str, HeldOut]
 ) -> Audited:
-    with TemporaryDirectory() as folder:
-        tokens = _encoded(recipe.base, stage, rows, Path(folder))
-        lengths = tuple(tokens["length"]) if tokens is not None else ()
-        tokenizer = _tokenizer(recipe.base) if tokens is not None else None
-        of_tokens = list(checks(tokens, tokenizer.bos_token_id)) if tokenizer else []
-        each = 2 if isinstance(stage, Dpo) else 1  # conversations a row makes
-        findings = judged(of_tokens, recipe.audit, lambda row: str(rows.origin(row // each)))
+    scratch = Scratch()  # gone when this function ends
+    tokens = _encoded(recipe.base, stage, rows, scratch.folder)
+    lengths = tuple(tokens["length"]) if tokens is not None else ()
+    tokenizer = _tokenizer(recipe.base) if tokens is not None else None
+    of_tokens = list(checks(tokens, tokenizer.bos_token_id)) if tokenizer else []
+    each = 2 if isinstance(stage, Dpo) else 1  # conversations a row makes
+    findings = judged(of_tokens, recipe.audit, lambda row: str(rows.origin(row // each)))
     of_texts = judged(_of_texts(rows, recipe.seed), recipe.audit, lambda row: str(rows.origin(row)))
     return Audited(
         stage=stage.name,

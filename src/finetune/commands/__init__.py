@@ -20,6 +20,7 @@ COMMANDS = {
     "show": "show the results of a run, or all that is known of one stage",
     "score": "score what models wrote once more, without the models",
     "report": "write a run's report again, or compare runs",
+    "clean": "list what a run folder holds that nothing needs any more; remove it when told",
     "generate": "let a model answer prompts",
     "chat": "talk to a model",
     "launch": "write the file that runs a recipe on a cluster",

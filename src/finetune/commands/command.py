@@ -24,9 +24,12 @@ class Command:
     handler: Callable[[argparse.Namespace], None]
 
 
-def takes_recipe(parser: argparse.ArgumentParser, *, stage: str = "") -> None:
+def takes_recipe(
+    parser: argparse.ArgumentParser, *, stage: str = "", or_folder: bool = False
+) -> None:
     """RECIPE [STAGE] [KEY=VALUE …]; `stage` says what naming one means."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
+    what = "a file, or the name of a shipped recipe" + or_folder * "; or a run folder"
+    parser.add_argument("recipe", metavar="RECIPE", help=what)
     if stage:
         parser.add_argument("stage", metavar="STAGE", nargs="?", help=stage)
     parser.add_argument(

@@ -12,7 +12,7 @@ from finetune.errors import FinetuneError
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    takes_recipe(parser, stage="the name of one evaluation")
+    takes_recipe(parser, stage="the name of one evaluation", or_folder=True)
 
 
 def _score(parsed: argparse.Namespace) -> None:

@@ -1,16 +1,14 @@
 """Rows in Arrow on disk, mapped into memory: a million of them weigh no more than a few.
 
-They lie in the folder for temporary files (TMPDIR) for as long as something reads them.
+They lie in a scratch folder for as long as something reads them.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable
-from multiprocessing import util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from finetune.data.scratch import Scratch
 
 if TYPE_CHECKING:
     import datasets
@@ -20,13 +18,11 @@ BATCH_CHARACTERS = 16_000_000  # of long rows fewer go together
 
 
 class Shelf:
-    """A folder for one Arrow file; gone with this object, or with the process."""
+    """A place for one Arrow file; gone with this object, or with the process."""
 
     def __init__(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="finetune-rows-"))
-        self.file = folder / "rows.arrow"
-        # Not a plain finalizer: those do not run where a process made by multiprocessing ends.
-        util.Finalize(self, shutil.rmtree, args=(folder, True), exitpriority=0)
+        self._scratch = Scratch()
+        self.file = self._scratch.folder / "rows.arrow"
 
     def fill(self, rows: Iterable[tuple[str, str, int]]) -> datasets.Dataset:
         """Write (example, file, line) of each row; returns them mapped into memory."""
