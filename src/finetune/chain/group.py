@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from finetune.chain.child import has_accelerator
 
 # Rank 0 may write a large model before the others meet it again.
 PATIENCE = timedelta(hours=2)
+_served: list[Any] = []  # rank 0's store, for as long as its process lives
 
 
 def prepare() -> None:
@@ -80,9 +80,10 @@ def _state() -> Any:
 
 
 def _new_address(index: int) -> None:
-    """A port for this group: the launcher's store keeps the keys of the group before.
+    """An address for this group: the launcher's store keeps the keys of the group before.
 
-    Rank 0 takes a free one and tells the others through the launcher's store, where there is one.
+    Rank 0 serves a store of its own, at a port that the system gives it with the socket already
+    bound, and tells the others through the launcher's store, where there is one.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1 + index)
@@ -93,12 +94,6 @@ def _new_address(index: int) -> None:
     store = dist.TCPStore(host, port, is_master=False, timeout=PATIENCE)
     place = f"finetune/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{index}"
     if ranks.is_main():
-        store.set(place, str(_free_port()))
+        _served.append(dist.TCPStore(host, 0, is_master=True, wait_for_workers=False))
+        store.set(place, str(_served[-1].port))
     os.environ["MASTER_PORT"] = store.get(place).decode()
-    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
