@@ -30,9 +30,8 @@ from small_stages import dpo, logits, run, sft, write_rows
 from finetune.errors import FinetuneError
 from finetune.job import ModelRef, Past
 from finetune.recipe.tuning_check import UNPACKED
-from finetune.recipe.types import Base, Export, Merge, Sft
+from finetune.recipe.types import MERGED, Base, Export, Merge, Sft, ways
 
-WAYS = ("full_precision", "dequantized")
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {"lora": {"r": 4}},
     "rslora": {"lora": {"r": 4, "use_rslora": True}},
@@ -107,8 +106,10 @@ def shape_row(kind: str, fmt: str, path: Path, rows: Path) -> Row:
         preferred = run(dpo(rows), learnt.model, out / "dpo")
         cells.append(f"passed, loss {preferred.facts['step_0_loss']:.6f} at step 0")
         gaps = {}
-        for way in WAYS if "quantization" in FORMATS[fmt] else WAYS[:1]:
-            merged = run(Merge(name="merge", onto=way, tolerance=None), preferred.model, out / way)
+        for way in ways("quantization" in FORMATS[fmt]):
+            onto: Any = "dequantized" if way == MERGED else way
+            merge = Merge(name="merge", onto=onto, tolerance=None)
+            merged = run(merge, preferred.model, out / way)
             gaps[way] = merged.facts[f"{way}_max_logit"]
         cells.append(_gaps(gaps))
         stage = Export(name="export", formats=("safetensors", "adapter"), prompts=4)
@@ -144,8 +145,8 @@ def method_row(name: str, fmt: str, path: Path, rows: Path) -> Row:
         theirs = logits(plain.eval())
         gap = float((ours - theirs).abs().max())
         cells.append("the same" if gap == 0 else f"{gap:.1e} apart")
-        way = "dequantized" if "quantization" in FORMATS[fmt] else "full_precision"
-        done = run(Merge(name="merge", onto=way, tolerance=None), learnt.model, out / "merge")
+        way = "dequantized" if "quantization" in FORMATS[fmt] else MERGED
+        done = run(Merge(name="merge", tolerance=None), learnt.model, out / "merge")
         cells.append(f"{done.facts[f'{way}_max_logit']:.1e}")
     except Exception as error:
         cells.append(_failed(error))

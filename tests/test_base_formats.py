@@ -85,7 +85,7 @@ def test_a_checkpoint_that_bitsandbytes_wrote_is_opened_as_it_is(bases, rows, tm
     learnt = run(sft(rows), ModelRef(base=written), tmp_path / "sft")
     assert run(dpo(rows), learnt.model, tmp_path / "dpo").facts["step_0_margin"] == 0.0
     merged = run(Merge(name="merge"), learnt.model, tmp_path / "merge")
-    assert merged.facts["dequantized_max_logit"] < 1e-5
+    assert merged.facts["merged_max_logit"] < 1e-5
     with pytest.raises(FinetuneError, match="packed weights"):
         run(Merge(name="full", onto="full_precision"), learnt.model, tmp_path / "full")
     with pytest.raises(FinetuneError, match="so its weights cannot be trained"):

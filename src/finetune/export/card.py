@@ -8,7 +8,7 @@ from typing import Any
 from finetune.export.names import is_hub_id, shown
 from finetune.job import Past
 from finetune.recipe.leaving import Card
-from finetune.recipe.types import Base, Data, Evaluate, Merge, Rows
+from finetune.recipe.types import MERGED, Base, Data, Evaluate, Merge, Rows
 
 BRACKETS = "In brackets: the 95% confidence interval over rows."
 
@@ -98,8 +98,10 @@ def _outcome(past: Past) -> str:
     if {"loss_first", "loss_last"} <= facts.keys():
         found.append(f"loss {facts['loss_first']:.3f} to {facts['loss_last']:.3f}")
     if isinstance(past.stage, Merge):
-        gap = facts.get(f"{past.stage.onto}_mean_kl")
-        found.append(f"onto {past.stage.onto}, KL {gap:.1e} nats" if gap is not None else "")
+        way = facts.get("onto", MERGED)
+        gap = facts.get(f"{way}_mean_kl")
+        how = way if way == MERGED else f"onto {way}"
+        found.append(f"{how}, KL {gap:.1e} nats" if gap is not None else "")
     return ", ".join(filter(None, found))
 
 

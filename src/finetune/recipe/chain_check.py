@@ -45,7 +45,7 @@ def check_chain(recipe: Recipe, reading: Reading) -> None:
                 check_export(stage, before.adapter, before.merged, before.quantized, reading)
             continue
         if isinstance(stage, Merge):
-            _compared(stage, [ADAPTER, *ways(stage, before.quantized)], reading)
+            _compared(stage, [ADAPTER, *ways(before.quantized)], reading)
         if isinstance(stage, Merge) and stage.combine is not None:
             _combined(stage, stage.combine, made, reading)
         last = made[stage.name] = _follow(stage, before, recipe, reading)

@@ -235,9 +235,12 @@ class Merge(Stage):
 ADAPTER = "adapter"  # the model a merge is compared with; beside it stand the ways to merge
 
 
-def ways(stage: Merge, quantized: bool) -> tuple[str, ...]:
+MERGED = "merged"  # the only way on a base that is not quantised, whatever `onto` says
+
+
+def ways(quantized: bool) -> tuple[str, ...]:
     """The ways to merge that a stage measures: on a quantised base both."""
-    return ("full_precision", "dequantized") if quantized else (stage.onto,)
+    return ("full_precision", "dequantized") if quantized else (MERGED,)
 
 
 STAGES: dict[str, type[Stage]] = {

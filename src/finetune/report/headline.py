@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from finetune.recipe.types import MERGED
 from finetune.report.gather import Run
 from finetune.report.layout import number
 from finetune.report.scores import Metric, Pair, Table
@@ -11,7 +12,7 @@ def sentences(run: Run, found: list[Table]) -> list[str]:
     """One for each task, then one for each merge."""
     told = [sentence for table in found if (sentence := of_table(table))]
     for record in run.records:
-        onto = record.facts.get("onto")
+        onto = record.facts.get("onto", MERGED)
         gap = record.facts.get(f"{onto}_max_logit")
         if gap is not None:
             told.append(

@@ -71,10 +71,10 @@ def merges(records: list[Record]) -> list[tuple[Record, dict[str, list[Any]]]]:
     return [
         (
             record,
-            {onto: [record.facts.get(f"{onto}_{gap}") for gap in GAPS] for onto in _ways(record)},
+            {way: [record.facts.get(f"{way}_{gap}") for gap in GAPS] for way in _ways(record)},
         )
         for record in records
-        if "onto" in record.facts
+        if _ways(record)
     ]
 
 

@@ -19,6 +19,7 @@ from finetune.scoring.files import comparison
 MAIN_FACTS = (
     *("rows", "documents", "steps", "loss_first", "loss_last", "step_0_loss", "reward_accuracy"),
     *("equal_answers", "pushed", "onto", "dequantized_max_logit", "full_precision_max_logit"),
+    "merged_max_logit",
 )
 
 

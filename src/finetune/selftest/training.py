@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from finetune.errors import FinetuneError
 from finetune.job import Result
 from finetune.models.hardware import on_cpu
+from finetune.recipe.types import MERGED
 from finetune.selftest import tiny
 from finetune.selftest.readings import Reading
 from finetune.stages import batches
@@ -114,15 +115,14 @@ def dpo(folder: Path) -> list[Reading]:
 def merge(folder: Path) -> list[Reading]:
     """The adapter on its base, and the merged model read back from disk."""
     readings = []
-    for name, onto, more in (
-        ("", "full_precision", {}),
+    for name, way, more in (
+        ("", MERGED, {}),
         (", 4 bits", "dequantized", {"quantization": tiny.NF4}),
     ):
         sft = tiny.sft(folder)
         trained = tiny.run(folder, f"sft{name}", tiny.base(folder, **more), sft)
-        merge = {"merge": {"onto": onto}}
-        facts = tiny.run(folder, f"merge{name}", trained, sft, merge).facts
-        gap = facts[f"{onto}_max_logit"]
+        facts = tiny.run(folder, f"merge{name}", trained, sft, {"merge": {}}).facts
+        gap = facts[f"{way}_max_logit"]
         readings.append(Reading(f"largest gap of logits{name}", gap, EXACT))
     return readings
 

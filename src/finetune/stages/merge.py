@@ -27,7 +27,7 @@ from finetune.models.merging import check_base_merges, merge
 from finetune.models.save import save_tokenizer, written_base
 from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import is_main
-from finetune.recipe.types import ADAPTER, Evaluate, Merge, ways
+from finetune.recipe.types import ADAPTER, MERGED, Evaluate, Merge, ways
 from finetune.stages.scores import check_scores, score_models
 
 # Of one model in two forms, in float32: what the order of additions alone can change.
@@ -49,8 +49,8 @@ def run(stage: Merge, job: Job) -> Result:
     base = job.model.base
     merged = ModelRef(base=written_base(base, job.out / "model"))
     other = ModelRef(base=written_base(base, job.out / OTHER))
-    found = ways(stage, bool(base.quantization))
-    models = {onto: merged if onto == stage.onto else other for onto in found}
+    found = ways(bool(base.quantization))
+    models = {way: merged if way in (stage.onto, MERGED) else other for way in found}
     ref = _to_merge(stage, job)
     done = _merge(stage, job, ref, models) if is_main() else Result()
     scored = Result()
@@ -74,16 +74,18 @@ def _merge(stage: Merge, job: Job, ref: ModelRef, models: dict[str, ModelRef]) -
         combine(stage.combine, _parts(stage, job), job.out / "adapter", job.seed)
         tokenizer.save_pretrained(job.out / "adapter")
     wanted = _logits(ref, tokenizer)
-    facts: dict[str, Any] = {"onto": stage.onto, **_combined(stage)}
+    facts: dict[str, Any] = _combined(stage)
+    if MERGED not in models:
+        facts["onto"] = stage.onto
     gaps: dict[str, Difference] = {}
-    for onto, model in models.items():
+    for way, model in models.items():
         folder = Path(str(model.base.model))
         shutil.rmtree(folder, ignore_errors=True)
-        facts["merged"] = merge(ref, onto, folder)
+        facts["merged"] = merge(ref, stage.onto if way == MERGED else way, folder)
         free_memory()
         save_tokenizer(tokenizer, folder)
-        gaps[onto] = difference(wanted, _logits(model, tokenizer))
-        facts |= gaps[onto].facts(onto)
+        gaps[way] = difference(wanted, _logits(model, tokenizer))
+        facts |= gaps[way].facts(way)
     return Result(facts=facts, warnings=_report(stage, job, gaps))
 
 
@@ -130,13 +132,14 @@ def _report(stage: Merge, job: Job, found: dict[str, Difference]) -> tuple[str, 
     Raises:
         FinetuneError: the merged model is further from the adapter than the recipe allows.
     """
-    for onto, gap in found.items():
-        kept = " (kept)" if onto == stage.onto and len(found) > 1 else ""
+    for way, gap in found.items():
+        kept = " (kept)" if way == stage.onto else ""
+        told = "" if way == MERGED else f", {way}{kept}"
         say(
-            f"  {job.name}: adapter against merged, {onto}{kept}: logits differ by "
+            f"  {job.name}: adapter against merged{told}: logits differ by "
             f"{gap.max_logit:.2e} at most, {gap.mean_logit:.2e} on average; KL {gap.mean_kl:.2e}"
         )
-    gap = found[stage.onto]
+    gap = found.get(MERGED) or found[stage.onto]
     if stage.tolerance is not None and not gap.mean_kl <= stage.tolerance:  # nan is refused too
         raise FinetuneError(
             f"the merged model is another than the adapter on its base: a mean KL of "
