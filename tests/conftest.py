@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 import shapes
 import small_stages
+
+from finetune import garbage
 
 # Threads of tiny models wait for each other longer than they compute, the more so beside other
 # programs; set before torch is imported, and inherited by every program that a test starts.
@@ -56,14 +59,19 @@ def pytest_collection_modifyitems(items) -> None:
     items.sort(key=lambda item: item.path.stem not in SEVERAL_RANKS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def passed_over() -> None:
-    """What is imported by now stays: `gc.collect` need not look through it.
+@pytest.fixture(scope="session")
+def seen() -> dict[str, int]:
+    """How many modules there were at the last look."""
+    return {"modules": 0}
 
-    Training calls it at each end, and through the libraries it takes half a second.
-    """
-    gc.collect()
-    gc.freeze()
+
+@pytest.fixture(autouse=True)
+def imports_are_spared(seen) -> None:
+    """`gc.collect` looks through the libraries for half a second, and trainers call it."""
+    if len(sys.modules) > seen["modules"] + 50:
+        seen["modules"] = len(sys.modules)
+        gc.collect()
+        garbage.spare_for_good()
 
 
 @pytest.fixture(scope="session", autouse=True)

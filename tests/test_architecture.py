@@ -9,12 +9,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "finetune"
 FILES = sorted(p for p in SOURCE.rglob("*.py") if "assets" not in p.parts)
 
 # What a room may import. `errors` and `ranks` are free for all; a room may import itself.
-FREE = {"errors", "ranks", "console", "embedded", "sizes", "sums"}
+FREE = {"errors", "ranks", "console", "embedded", "garbage", "sizes", "sums"}
 ROOMS = {
     "errors": set(),
     "ranks": set(),
     "console": set(),
     "embedded": set(),
+    "garbage": set(),
     "sizes": set(),
     "sums": set(),
     "recipe": set(),

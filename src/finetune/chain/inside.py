@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import os
@@ -19,6 +18,7 @@ from finetune.chain.plan import Plan, Step
 from finetune.chain.provenance import device, peak_memory
 from finetune.embedded import BASES
 from finetune.errors import FinetuneError
+from finetune.garbage import spare_for_good
 from finetune.job import Job, ModelRef, Result
 from finetune.launch import refused, sharing
 from finetune.ranks import is_main
@@ -92,7 +92,7 @@ def perform(plan: Plan, index: int) -> Done:
     group.join(1 + index)
     stage = plan.steps[index].stage
     module = _module(stage.kind)
-    gc.freeze()  # else each `gc.collect` looks through the libraries too, for half a second
+    spare_for_good()
     result = module.run(stage, job(plan, index))
     group.leave()
     return Done(result, {"device": device(), "peak_memory": peak_memory()})
