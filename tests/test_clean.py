@@ -142,7 +142,7 @@ def test_what_is_no_stages_is_never_touched(tmp_path):
     given = recipe(tmp_path)
     run(given)
     folder = tmp_path / "run"
-    for name in ("notes", "reference", "sft-old", "sft-12345678x"):
+    for name in ("notes", "reference", "sft-old", "sft-12345678x", "backup-20261121"):
         (folder / name).mkdir()
     (folder / "sft-12345678").symlink_to(tmp_path)
     (folder / "mine.tmp").write_text("x")

@@ -140,6 +140,8 @@ def _judged(path: Path, kept: dict[str, Record | None], *, known: bool) -> Left 
         return None
     if match["state"]:
         return Left(path, "stopped, with other settings", useful=True)
+    if not (path / records.NAME).is_file():
+        return None  # it may be anybody's
     return Left(path, f"with other settings{_when(path)}", useful=True)
 
 

@@ -35,7 +35,8 @@ def _clean(parsed: argparse.Namespace) -> None:
     store, wanted = _place(parsed)
     folder, place = store.folder, shown(store.folder)
     if not folder.is_dir():
-        raise FinetuneError("there is no such run folder", where=place)
+        remedy = "It is there once the recipe has run; a folder of a run can be given itself."
+        raise FinetuneError("there is no such run folder", where=place, remedy=remedy)
     if parsed.yes:
         removed = remove(store, wanted, superseded=parsed.superseded)
         return out(
