@@ -19,6 +19,7 @@ from finetune.chain.record import Record
 from finetune.errors import FinetuneError
 from finetune.memory.machine import Half, libraries
 from finetune.recipe.types import Base, Evaluate, Recipe, Stage
+from finetune.sizes import size_text
 
 ERROR = 0.1  # of a forecast: see docs/results/memory.md
 BEFORE = "the run before"
@@ -74,13 +75,13 @@ def shortage(plan: Plan, place: Place) -> tuple[list[FinetuneError], list[str]]:
         each = None if step.status == "keep" else _forecast(plan.recipe, step, place, None, False)
         if each is None or each.total <= place.machine.memory:
             continue
-        most = f"{each.total / 1e9:.1f} GB ({each.batch})"
-        what = f"it will need about {most}, and there are {place.machine.memory / 1e9:.1f} GB"
+        most = f"{size_text(each.total)} ({each.batch})"
+        what = f"it will need about {most}, and there are {size_text(place.machine.memory)}"
         if each.total <= (1 + ERROR) * place.machine.memory:
             warned.append(f"{each.stage}: {what}")
             continue
         turned = sorted(each.savings.items(), key=lambda saving: -saving[1])
-        told = "; ".join(f"{name} saves {saved / 1e9:.1f} GB" for name, saved in turned[:4])
+        told = "; ".join(f"{name} saves {size_text(saved)}" for name, saved in turned[:4])
         remedy = f"What would save memory: {told}." if told else ""
         refused.append(FinetuneError(what, where=each.stage, remedy=remedy))
     return refused, warned

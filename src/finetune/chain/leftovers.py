@@ -130,8 +130,8 @@ def _named(folder: Path, value: Any) -> Iterator[str]:
 def _judged(path: Path, kept: dict[str, Record | None], *, known: bool) -> Left | None:
     """Why nothing needs a folder that no stage named; None for what is no stage's."""
     match = STAGE.fullmatch(path.name)
-    if match is None:
-        return None
+    if match is None or not (match["state"] or (path / records.NAME).is_file()):
+        return None  # it may be anybody's
     if match["state"].startswith(".damaged"):
         return Left(path, "put aside: one of its files was gone or had changed")
     if match["state"] and _is_done(path.with_name(match["whole"]), kept):
@@ -140,8 +140,6 @@ def _judged(path: Path, kept: dict[str, Record | None], *, known: bool) -> Left 
         return None
     if match["state"]:
         return Left(path, "stopped, with other settings", useful=True)
-    if not (path / records.NAME).is_file():
-        return None  # it may be anybody's
     return Left(path, f"with other settings{_when(path)}", useful=True)
 
 

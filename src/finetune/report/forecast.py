@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finetune.chain.forecast import Forecast, Place
+from finetune.sizes import size_text
 
 ORDER = (
     *("weights", "adapter", "gradients", "optimizer", "reference", "activations", "logits"),
@@ -21,7 +22,7 @@ def table(found: Sequence[Forecast], place: Place) -> str:
     """Gigabytes by part and stage, the time, and what else is to be said."""
     planned = [each for each in found if not each.why]
     free = " free" if place.machine.on_cpu else ""
-    memory = f"{place.machine.name}: {place.machine.memory / 1e9:.1f} GB{free}{_many(place)}"
+    memory = f"{place.machine.name}: {size_text(place.machine.memory)}{free}{_many(place)}"
     text = [*_figures(planned), "", memory, *_bars(planned, place), ""] if planned else [memory]
     text += [f"{each.stage}: {', '.join(filter(None, (each.batch, *each.notes)))}"
              for each in planned]  # fmt: skip
@@ -94,9 +95,9 @@ def _verdict(each: Forecast, place: Place) -> list[str]:
     if each.total <= place.machine.memory:
         return []
     over = each.total - place.machine.memory
-    return [f"{each.stage} does not fit: it lacks {over / 1e9:.2f} GB"]
+    return [f"{each.stage} does not fit: it lacks {size_text(over)}"]
 
 
 def _savings(each: Forecast) -> list[str]:
     most = sorted(each.savings.items(), key=lambda item: -item[1])
-    return [f"{each.stage}: {setting} saves {saved / 1e9:.2f} GB" for setting, saved in most]
+    return [f"{each.stage}: {setting} saves {size_text(saved)}" for setting, saved in most]

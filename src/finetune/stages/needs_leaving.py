@@ -58,7 +58,7 @@ def of_merge(stage: Merge, stand: Stand) -> Need:
         },
     }
     merged = {"merged model": {"weights": whole}}
-    found = ways(stage, bool(base.quantization))
+    found = ways(bool(base.quantization))
     need = replace(
         _largest({name: _read(parts, stand, dtype) for name, parts in held.items()} | merged),
         files=float(len(found) * (stored(base) + 2 * whole)),
