@@ -58,9 +58,9 @@ def test_weights_and_adapter_have_the_bytes_of_the_real_ones(kind):
     assert found["optimizer"] == 2 * adapter
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("way", ["rows", "checkpointed", "pairs"])
 @pytest.mark.parametrize("kind", kinds())
-def test_a_step_without_numbers_holds_what_the_same_step_with_numbers_holds(kind, checkpointing):
+def test_a_step_without_numbers_holds_what_the_same_step_with_numbers_holds(kind, way):
     """The same code on real tensors, every storage counted, is the oracle."""
     import torch
 
@@ -70,7 +70,8 @@ def test_a_step_without_numbers_holds_what_the_same_step_with_numbers_holds(kind
 
     base = shape(kind)
     config = lora(lora_dropout=0.0 if kind == "mixtral" else 0.1)  # PEFT: none on fused experts
-    step = steps.Step(**STEP, checkpointing=checkpointing)
+    shared = {"pairs": True, "together": 45} if way == "pairs" else {}
+    step = steps.Step(**STEP, checkpointing=way == "checkpointed", **shared)
     found = steps.training(base, [config], step)
     torch.manual_seed(0)
     model = steps.prepared(put_on(real(base), [config]), [config], step)

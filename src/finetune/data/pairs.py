@@ -22,23 +22,30 @@ def answered(pair: Pair) -> tuple[list[Message], list[Message]]:
 class Fitted:
     """A pair, its prompt made to fit, and the tokens of its longer side before that.
 
+    `parts`: tokens that both sides begin alike, and those that follow in each, as the pair now is.
     `cut`: its answers take all the room, so that they lose their end as well.
     """
 
     pair: Pair
     length: int
+    parts: tuple[int, int, int]
     shortened: bool = False
     cut: bool = False
 
 
 def fit(tokenizer: Any, pair: Pair, max_length: int | None) -> Fitted:
     """The pair with a prompt that leaves room for the longer answer."""
-    length = max(len(render(tokenizer, talk, tools=pair.tools)) for talk in answered(pair))
+    chosen, rejected = (render(tokenizer, talk, tools=pair.tools) for talk in answered(pair))
+    length = max(len(chosen), len(rejected))
+    common = _shared(chosen, rejected)
+    answers = len(chosen) - common, len(rejected) - common
     if max_length is None or length <= max_length:
-        return Fitted(pair, length)
+        return Fitted(pair, length, (common, *answers))
+    answers = min(answers[0], max_length), min(answers[1], max_length)
+    parts = (max_length - max(answers), *answers)
     room = max_length - (length - len(render(tokenizer, pair.prompt, True, pair.tools)))
     prompt, _ = shorten(tokenizer, pair.prompt, max(room, LEAST), True, pair.tools)
-    return Fitted(replace(pair, prompt=prompt), length, shortened=True, cut=room <= 0)
+    return Fitted(replace(pair, prompt=prompt), length, parts, shortened=True, cut=room <= 0)
 
 
 def costs(fitted: Sequence[Fitted], max_length: int | None) -> list[str]:

@@ -16,6 +16,7 @@ from finetune.memory.depth import Parts, Peaks, of_all_layers
 from finetune.memory.hollow import hollow_base, put_on, to_cpu
 from finetune.memory.live import Live
 from finetune.memory.parts import optimizer
+from finetune.models.pairs import Shared, needs_alignment, share_prompts
 from finetune.recipe.types import Base
 
 # What TRL's trainers ask of the head beside log-probabilities.
@@ -27,7 +28,8 @@ DPO = ("log_probs", "entropy", "mean_logits", "is_top1")
 class Step:
     """A micro-batch of training: what goes through the model at once, and how.
 
-    `rows` are those of the batch as the model sees it: of DPO's pairs, two each.
+    `rows` are those of the batch: of DPO's pairs two each, also where each pair goes through the
+    model as one row of `together` tokens.
     """
 
     rows: int
@@ -39,6 +41,7 @@ class Step:
     accumulation: int = 1
     optim: str = "adamw_torch_fused"
     pairs: bool = False
+    together: int = 0
     reference: bool = False  # asked in every step, and not beforehand
     fused: bool = False  # a GPU's kernels look at each tile of logits where it lies
 
@@ -84,6 +87,8 @@ def prepared(model: Any, adapters: Sequence[Any], step: Step) -> Any:
         if adapters:
             model.enable_input_require_grads()
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    if step.together:
+        share_prompts(model)
     return model.train()
 
 
@@ -119,13 +124,22 @@ def forward_and_back(model: Any, step: Step, live: Live) -> None:
     loss.backward()
 
 
+def _together(step: Step, model: Any) -> Shared:
+    """Pairs of `together` tokens, as the collator lays them out."""
+    pairs = torch.zeros(step.rows // 2, step.together, dtype=torch.long)
+    places = torch.zeros(step.rows, step.length, dtype=torch.long)
+    shared = {"input_ids": pairs, "position_ids": pairs, "part": pairs, "places": places}
+    return shared | ({"columns": pairs[0]} if needs_alignment(model) else {})
+
+
 def _loss(
     model: Any, ids: torch.Tensor, mask: torch.Tensor, step: Step, live: Live
 ) -> torch.Tensor:
     """Backbone and head as TRL's `add_fused_lm_head` calls them, on the learnt tokens alone."""
     whole = model.get_base_model() if hasattr(model, "peft_config") else model
     live.turn("activations", "forward")
-    out = whole.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    shared = {"shared": _together(step, model)} if step.together else {}
+    out = whole.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **shared)
     hidden = out.last_hidden_state[:, :-1]
     if hidden.requires_grad:
         hidden.register_hook(lambda _: live.turn("activations", "backward"))

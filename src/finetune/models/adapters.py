@@ -24,6 +24,11 @@ def is_adapted(model: Any) -> bool:
     return hasattr(model, "peft_config")
 
 
+def backbone_of(model: Any) -> Any:
+    """The model below its head, without PEFT's wrapping; adapters inside it stay active."""
+    return (model.get_base_model() if is_adapted(model) else model).base_model
+
+
 def is_quantized(model: Any) -> bool:
     """Whether bitsandbytes holds the weights in 4 or 8 bits."""
     return bool(getattr(model, "is_loaded_in_4bit", False)) or bool(

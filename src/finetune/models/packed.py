@@ -12,6 +12,7 @@ from transformers.utils.generic import is_flash_attention_requested
 
 from finetune.data.packing import PackedCollator
 from finetune.errors import FinetuneError
+from finetune.models.adapters import backbone_of
 
 # Shares of the largest hidden value. Rounding stays below, the view of another row far above.
 EXACT, ROUNDED = 1e-4, 5e-2
@@ -39,7 +40,7 @@ def keep_apart(model: Any, where: str) -> Leak:
     Raises:
         FinetuneError: rows would see each other on this architecture and attention backend.
     """
-    backbone = _backbone(model)
+    backbone = backbone_of(model)
     if "position_ids" not in inspect.signature(backbone.forward).parameters:
         backbone.register_forward_pre_hook(_mask_by_positions, with_kwargs=True)
     try:
@@ -56,7 +57,7 @@ def keep_apart(model: Any, where: str) -> Leak:
 @torch.no_grad()
 def leak(model: Any) -> Leak:
     """Measure on a batch of two packs, each of three short rows of made-up tokens; see `Leak`."""
-    backbone, training = _backbone(model), model.training
+    backbone, training = backbone_of(model), model.training
     model.eval()
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(backbone.config.vocab_size, (4, 9), generator=generator)
@@ -109,12 +110,6 @@ def _mask_by_positions(
         mask = torch.zeros(seen.shape, dtype=dtype, device=positions.device)
         kwargs["attention_mask"] = mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
     return args, kwargs
-
-
-def _backbone(model: Any) -> Any:
-    """The model below its head, without PEFT's wrapping; adapters inside it stay active."""
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    return base.base_model
 
 
 def _quantized(model: Any) -> bool:

@@ -27,12 +27,15 @@ from finetune.job import Job, Result
 from finetune.models.adapters import adapter_weights, is_adapted, write_adapter
 from finetune.models.fitting import check_start
 from finetune.models.load import context_length, read_config
+from finetune.models.pairs import cannot_share, longest_row, needs_alignment
 from finetune.models.policy import open_policy, save_policy
 from finetune.models.stack import TOP
 from finetune.models.tokenizers import load_tokenizer
+from finetune.ranks import world_size
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
 from finetune.stages.fastest import Batch, choose
+from finetune.stages.prompts import share
 from finetune.stages.reference import ReferenceTrainer, kept_at, with_reference
 from finetune.stages.sharding import not_training_yet
 from finetune.stages.sources import announce, left_out
@@ -75,7 +78,10 @@ def run(stage: Dpo, job: Job) -> Result:
     policy = open_policy(stage, job, RowReader(len(rows), partial(_chosen, tokenizer, rows, limit)))
     once = stage.train.get("precompute_ref_log_probs", not stage.train.get("sync_ref_model"))
     most = min(max(lengths), plan.max_length or max(lengths))
-    batch = Batch(stage.batch_size, most, 2 * most, pairs=True)
+    apart = cannot_share(policy.model, most)
+    aligned = needs_alignment(policy.model)
+    together = 0 if apart else longest_row((each.parts for each in fitted), aligned=aligned)
+    batch = Batch(stage.batch_size, most, 2 * most, pairs=True, together=together)
     way, told = choose(policy.model, policy.base, batch, stage.train, job)
     config = training.trainer_config(
         DPOConfig,
@@ -93,14 +99,21 @@ def run(stage: Dpo, job: Job) -> Result:
     trainer.precompute_ref_logps = once
     training.attach(trainer, job, stage.batch_size)
     training.set_rates(trainer, stage)
-    file = kept_at(job, policy, before, config) if once else None
+    at_first = sorted(range(len(seen)), key=lambda place: -lengths[seen[place]])[: world_size()]
+    shared = bool(together) and share(trainer, trainer.train_dataset.select(at_first), job.name)
+    file = kept_at(job, policy, before, config, shared=shared) if once else None
     facts: dict[str, Any] = dict(_prove(trainer, file, stage.train, job))
     places = {row: place for place, row in enumerate(seen)}
     trainer.train_dataset = trainer.train_dataset.select([places[row] for row in order])
     for note in notes:
         warn(f"{job.name}: {note}")
     facts |= training.train(trainer, job, stage.batch_size)
-    facts |= {"made_with": told, "rows": len(rows), "refused_rows": given.refused.count}
+    facts |= {
+        "made_with": told,
+        "prompts_shared": shared,
+        "rows": len(rows),
+        "refused_rows": given.refused.count,
+    }
     facts |= _last_rewards(trainer.state.log_history)
     model = save_policy(policy, trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))

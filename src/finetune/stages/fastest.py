@@ -45,13 +45,15 @@ START = 256  # tokens in whose time the kernels of one pass through a model are 
 class Batch:
     """What an optimizer step takes in: rows on all processes, and tokens of the longest one.
 
-    Of pairs `length` is that of the longer side, and `learnt` counts both answers.
+    Of pairs `length` is that of the longer side, and `learnt` counts both answers; `together` are
+    the tokens of both sides where they share their prompt, or 0.
     """
 
     batch_size: int
     length: int
     learnt: int
     pairs: bool = False
+    together: int = 0
 
     @property
     def rows(self) -> int:
@@ -145,7 +147,8 @@ def at_most(model: Any, batch: Batch, size: int) -> float:
     float32; attention without a fused kernel keeps three matrices of scores a head.
     """
     config = model.config.get_text_config()
-    rows = size * (2 if batch.pairs else 1)
+    length = batch.together or batch.length
+    rows = size * (2 if batch.pairs and not batch.together else 1)
     tokens = min(size * batch.learnt, TOKEN_CHUNK_SIZE)  # TRL's head takes so many at a time
     layers, heads = (
         getattr(config, name, None) or 0 for name in ("num_hidden_layers", "num_attention_heads")
@@ -155,8 +158,8 @@ def at_most(model: Any, batch: Batch, size: int) -> float:
     chosen = getattr(config, "num_experts_per_tok", None) or 1
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     return 4.0 * (
-        1.5 * rows * batch.length * (widths + chosen * experts)
-        + 3.0 * layers * heads * rows * batch.length**2
+        1.5 * rows * length * (widths + chosen * experts)
+        + 3.0 * layers * heads * rows * length**2
         + tokens * (8.0 * config.vocab_size + utils._CHUNKED_LOGPROB_CHUNK_SIZE)
         + 3.0 * trained
     )
@@ -221,6 +224,7 @@ def _step(model: Any, batch: Batch, size: int, again: bool, settings: Settings) 
         accumulation=max(1, batch.rows // size),
         optim=str(settings.get("optim", "adamw_torch_fused")),
         pairs=batch.pairs,
+        together=batch.together,
         fused=half() is not None,
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import torch
+
 from finetune.data.shorten import fitting
 from finetune.memory.depth import Parts
+from finetune.memory.hollow import hollow_base
 from finetune.memory.machine import libraries
 from finetune.memory.reading import layers
 from finetune.memory.shared_step import training, whole
@@ -53,19 +57,27 @@ def of_training(stage: Any, stand: Stand) -> Need:
         if beside := stand.share.beside(model):
             notes += (f"{beside / 1e9:.1f} GB of each process lie beside the GPU",)
     many = rows.rows or ASSUMED
-    seen = many * plan(settings, many, stage.batch_size, limit).epochs * (2 if step.pairs else 1)
+    seen = many * plan(settings, many, stage.batch_size, limit).epochs
+    at_once = step.rows // (2 if step.pairs else 1)
     passes = 2 + (not configs) + step.checkpointing + isinstance(stage, Dpo)
-    again = "checkpointed" if step.checkpointing else "without checkpointing"
     need = Need(
         parts=with_checkpoint(parts, base, step.dtype, stand.machine),
-        batch=f"{rows_of(step.rows)} of {step.length:,} tokens at once, {again}",
+        batch=_batch(step),
         flops=2.0 * passes * passed(base) * rows.mean * seen,
-        layers_run=passes * layers(read_config(base)) * seen / step.rows,
+        layers_run=passes * layers(read_config(base)) * seen / at_once,
         assumed=not rows.rows and "max_steps" not in settings,
         notes=notes,
-        way=(step.rows // (2 if step.pairs else 1), step.checkpointing),
+        way=(at_once, step.checkpointing),
     )
     return together([need, opening(base, stand.machine)])
+
+
+def _batch(step: Step) -> str:
+    again = "checkpointed" if step.checkpointing else "without checkpointing"
+    if not step.together:
+        return f"{rows_of(step.rows)} of {step.length:,} tokens at once, {again}"
+    pairs = rows_of(step.rows // 2, "pairs")
+    return f"{pairs} of {step.together:,} tokens at once, each prompt once, {again}"
 
 
 def _reference(parts: Parts, adapters: int, step: Step) -> int:
@@ -125,6 +137,7 @@ def _step(stage: Any, stand: Stand, rows: Lengths, size: int, again: bool) -> St
         accumulation=max(1, stage.batch_size // stand.share.processes // size),
         optim=str(settings.get("optim", "adamw_torch_fused")),
         pairs=pairs,
+        together=rows.together,
         reference=pairs and not once,
         fused=not on_cpu,
     )
@@ -133,9 +146,20 @@ def _step(stage: Any, stand: Stand, rows: Lengths, size: int, again: bool) -> St
 def _lengths(stage: Any, base: Base, limit: int | None) -> Lengths:
     """Of the stage's rows; as long as they may be, where data or tokenizer cannot be had here."""
     longest = limit or UNKNOWN
-    of = looked.of_pairs if isinstance(stage, Dpo) else looked.of_conversations
+    if isinstance(stage, Dpo):
+        return _of_pairs(stage, base, limit, longest)
     if isinstance(stage, Pretrain):
         rows = found(longest, None, lambda: looked.of_texts(stage, counting(base)))
         return looked.packed(rows, longest)
-    rows = found(longest, stage.data.rows, lambda: of(stage, counting(base), limit))
+    rows = found(
+        longest, stage.data.rows, lambda: looked.of_conversations(stage, counting(base), limit)
+    )
     return looked.packed(rows, longest) if stage.train.get("packing") else rows
+
+
+def _of_pairs(stage: Dpo, base: Base, limit: int | None, longest: int) -> Lengths:
+    def look() -> Lengths:
+        return looked.of_pairs(stage, counting(base), limit, hollow_base(base, torch.bfloat16))
+
+    rows = found(longest, stage.data.rows, look)
+    return rows if rows.looked else replace(rows, mean=2 * rows.mean)

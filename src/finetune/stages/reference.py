@@ -43,8 +43,8 @@ class ReferenceTrainer(DPOTrainer):
 
     bar: Any = None
 
-    def ask_reference(self, rows: Dataset, title: str) -> NDArray[numpy.float32]:
-        """Log-probabilities of tokenised rows, (rows, 2): of the chosen and the rejected answer.
+    def ask(self, rows: Dataset, title: str) -> NDArray[numpy.float32]:
+        """The reference's log-probabilities of tokenised rows, (rows, 2): chosen and rejected.
 
         In the batches in which they are trained first: there policy and reference are equal to
         the last bit in any number format.
@@ -72,11 +72,14 @@ class ReferenceTrainer(DPOTrainer):
         return dataset  # its rows have the columns already, or get them before training
 
 
-def kept_at(job: Job, policy: Policy, weights: dict[str, torch.Tensor], args: Any) -> Path:
+def kept_at(
+    job: Job, policy: Policy, weights: dict[str, torch.Tensor], args: Any, *, shared: bool
+) -> Path:
     """The file of one reference, named by what decides its log-probabilities beside the rows.
 
     `weights` are those of the adapter before training; the policy's base and the adapters below
-    it count by their content.
+    it count by their content. Prompts that are `shared` change rounding, which in half precision is
+    not little.
     """
     base = policy.base
     folders = (weights_folder(base), *policy.below)
@@ -86,6 +89,7 @@ def kept_at(job: Job, policy: Policy, weights: dict[str, torch.Tensor], args: An
         "adapter": _of_weights((trained_weights(policy.model) if weights else None) or weights),
         "numbers": [args.bf16, args.fp16, args.tf32],
         "rows": [args.max_length, args.ld_alpha],
+        "shared": shared,
     }
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return job.out.parent / FOLDER / f"{of_main(key)[:16]}.safetensors"
@@ -102,7 +106,7 @@ def with_reference(
     known: Known = {} if afresh else of_main(_read(file) if is_main() else {})
     missing = [number for number, key in enumerate(keys) if key not in known]
     if missing:
-        found = trainer.ask_reference(rows.select(missing), f"{name}: reference")
+        found = trainer.ask(rows.select(missing), f"{name}: reference")
         known |= {keys[number]: pair for number, pair in zip(missing, found, strict=True)}
         if is_main():
             _write(file, known)
