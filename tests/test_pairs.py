@@ -121,7 +121,7 @@ def _history(folder):
 @pytest.mark.parametrize("way", ["adapter", "all weights", "reference in every step", "no mask"])
 def test_dpo_learns_the_same_where_prompts_are_shared(way, bases, rows, tmp_path, monkeypatch):
     from finetune.models import pairs
-    from finetune.stages import dpo as stage
+    from finetune.stages import prompts
 
     model = ModelRef(base=Base(model=str(bases("llama"))))
     if way != "all weights":
@@ -133,7 +133,7 @@ def test_dpo_learns_the_same_where_prompts_are_shared(way, bases, rows, tmp_path
         monkeypatch.setattr(pairs, "_mask", lambda backbone, part: None)
     shared = run(dpo(rows, train=train), model, tmp_path / "shared" / "dpo")
     found = _history(tmp_path / "shared" / "dpo")
-    monkeypatch.setattr(stage, "cannot_share", lambda *_: "so that they do not")
+    monkeypatch.setattr(prompts, "cannot_share", lambda *_: "so that they do not")
     run(dpo(rows, train=train), model, tmp_path / "apart" / "dpo")
     assert len(found) == 4
     for one, other in zip(found, _history(tmp_path / "apart" / "dpo"), strict=True):

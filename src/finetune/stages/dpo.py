@@ -27,7 +27,6 @@ from finetune.job import Job, Result
 from finetune.models.adapters import adapter_weights, is_adapted, write_adapter
 from finetune.models.fitting import check_start
 from finetune.models.load import context_length, read_config
-from finetune.models.pairs import cannot_share, longest_row, needs_alignment
 from finetune.models.policy import open_policy, save_policy
 from finetune.models.stack import TOP
 from finetune.models.tokenizers import load_tokenizer
@@ -35,7 +34,7 @@ from finetune.ranks import world_size
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
 from finetune.stages.fastest import Batch, choose
-from finetune.stages.prompts import share
+from finetune.stages.prompts import share, tokens_together
 from finetune.stages.reference import ReferenceTrainer, kept_at, with_reference
 from finetune.stages.sharding import not_training_yet
 from finetune.stages.sources import announce, left_out
@@ -78,9 +77,7 @@ def run(stage: Dpo, job: Job) -> Result:
     policy = open_policy(stage, job, RowReader(len(rows), partial(_chosen, tokenizer, rows, limit)))
     once = stage.train.get("precompute_ref_log_probs", not stage.train.get("sync_ref_model"))
     most = min(max(lengths), plan.max_length or max(lengths))
-    apart = cannot_share(policy.model, most)
-    aligned = needs_alignment(policy.model)
-    together = 0 if apart else longest_row((each.parts for each in fitted), aligned=aligned)
+    together = tokens_together(policy, fitted, most, job.name)
     batch = Batch(stage.batch_size, most, 2 * most, pairs=True, together=together)
     way, told = choose(policy.model, policy.base, batch, stage.train, job)
     config = training.trainer_config(
