@@ -187,9 +187,14 @@ def test_the_command_lists_with_sizes_and_removes_only_when_told(tmp_path, monke
     listed = says("x.yaml")
     assert everything(tmp_path / "run") == before
     idle, useful = listed.split("\n\n")
+    assert "needed by nothing" in idle
     assert ".damaged-1  put aside: one of its files was gone" in idle and "--yes" in idle
     assert "bytes" in idle or "kB" in idle
-    assert "with other settings, finished 20" in useful and "--superseded --yes" in useful
+    assert (
+        "left by other settings" in useful
+        and " finished 20" in useful
+        and "--superseded --yes" in useful
+    )
     assert says(str(tmp_path / "run")) == listed
     assert ".damaged-1" in says("x.yaml", "--yes")
     assert make(old).done

@@ -139,8 +139,8 @@ def _judged(path: Path, kept: dict[str, Record | None], *, known: bool) -> Left 
     if not known:
         return None
     if match["state"]:
-        return Left(path, "stopped, with other settings", useful=True)
-    return Left(path, f"with other settings{_when(path)}", useful=True)
+        return Left(path, "stopped before it was done", useful=True)
+    return Left(path, _when(path), useful=True)
 
 
 def _is_done(folder: Path, kept: dict[str, Record | None]) -> bool:
@@ -159,8 +159,8 @@ def _whole(folder: Path) -> Record | None:
 
 def _when(folder: Path) -> str:
     if found := _whole(folder):
-        return f", finished {str(found.made.get('finished', ''))[:16].replace('T', ' ')}"
-    return ", not whole"
+        return f"finished {str(found.made.get('finished', ''))[:16].replace('T', ' ')}"
+    return "not whole"
 
 
 def _inside(folder: Path, gone: set[Path]) -> Iterator[Left]:

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from finetune.chain.store import Store
 
 
-OTHERS = "a recipe with other settings would keep"
+# What is left over of no use to anything, and of use to other settings.
+KINDS = (
+    ("needed by nothing", "To remove it: --yes"),
+    (
+        "left by other settings; a recipe that goes back to them would keep it",
+        "To remove it too: --superseded --yes",
+    ),
+)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,17 +46,14 @@ def _clean(parsed: argparse.Namespace) -> None:
         raise FinetuneError("there is no such run folder", where=place, remedy=remedy)
     if parsed.yes:
         removed = remove(store, wanted, superseded=parsed.superseded)
-        return out(
-            _table(f"removed from {place}", folder, removed) or f"{place}: nothing to remove"
-        )
-    found = [(each, held([each.path])) for each in leftovers(store, wanted)]
-    idle = [row for row in found if not row[0].useful]
-    useful = [row for row in found if row[0].useful]
+        table = _table(f"{place}, removed", folder, removed, sum(count for _, count in removed))
+        return out(table or f"{place}: nothing to remove")
     texts = []
-    if idle:
-        texts.append(_table(f"nothing needs, in {place}", folder, idle) + "\nTo remove it: --yes")
-    if useful:
-        texts.append(_table(OTHERS, folder, useful) + "\nTo remove it too: --superseded --yes")
+    for useful, (title, remedy) in enumerate(KINDS):
+        found = [each for each in leftovers(store, wanted) if each.useful == bool(useful)]
+        rows = [(each, held([each.path])) for each in found]
+        table = _table(f"{place}, {title}", folder, rows, held(each.path for each in found))
+        texts += [f"{table}\n{remedy}"] if found else []
     return out("\n\n".join(texts) or f"{place}: everything in it is needed")
 
 
@@ -67,8 +71,8 @@ def _place(parsed: argparse.Namespace) -> tuple[Store, Wanted]:
     return plan.store, Wanted.by_plan(plan)
 
 
-def _table(title: str, folder: Path, rows: list[tuple[Left, int]]) -> str:
-    """A line for each, and their bytes in all; empty without rows."""
+def _table(title: str, folder: Path, rows: list[tuple[Left, int]], total: int) -> str:
+    """A line for each with the bytes that it alone frees; empty without rows."""
     if not rows:
         return ""
     names = [str(left.path.relative_to(folder)) for left, _ in rows]
@@ -77,7 +81,7 @@ def _table(title: str, folder: Path, rows: list[tuple[Left, int]]) -> str:
         f"  {size_text(count):>9}  {name:<{width}}  {left.why}"
         for name, (left, count) in zip(names, rows, strict=True)
     ]
-    return "\n".join([f"{title} ({size_text(sum(count for _, count in rows))}):", *lines])
+    return "\n".join([f"{title} ({size_text(total)}):", *lines])
 
 
 COMMAND = Command(

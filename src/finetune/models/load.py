@@ -18,7 +18,7 @@ from finetune.models.distributed import one_format, shard, size
 from finetune.models.hardware import compute_dtype, device, dtype, on_cpu
 from finetune.models.identity import check_identity
 from finetune.models.stack import put_adapters
-from finetune.models.tokenizers import source
+from finetune.models.tokenizers import is_local, source, unreachable
 from finetune.models.tokens import make_room
 from finetune.recipe.types import Base, Settings
 
@@ -82,7 +82,8 @@ def read_config(base: Base) -> Any:
     """The base's own config.
 
     Raises:
-        FinetuneError: transformers cannot read it, or does not know the architecture.
+        FinetuneError: transformers cannot read it or does not know the architecture, or there is
+            no such base here or on the hub.
     """
     if base.config is not None:  # random weights to come: there is no file yet
         fields = dict(base.config)
@@ -92,6 +93,8 @@ def read_config(base: Base) -> Any:
             source(base), revision=base.revision, trust_remote_code=False
         )
     except Exception as error:
+        if isinstance(error, OSError) and not is_local(base.model or ""):
+            raise unreachable(base, error) from error
         raise FinetuneError(
             f"its config.json cannot be used: {_reason(error)}",
             where=f"base.model: {base.model}",

@@ -48,7 +48,7 @@ def template(name: str) -> str:
 def source(base: Base) -> str:
     """What transformers loads: a built-in base's folder, a folder, or a hub id."""
     name = base.model or ""
-    return str(base_folder(name) or Path(name).expanduser() if _is_local(name) else name)
+    return str(base_folder(name) or Path(name).expanduser() if is_local(name) else name)
 
 
 def is_here(base: Base) -> bool:
@@ -71,7 +71,7 @@ def weights_folder(base: Base) -> Path:
     return Path(str(cached_file(source(base), "config.json", revision=base.revision))).parent
 
 
-def _is_local(name: str) -> bool:
+def is_local(name: str) -> bool:
     return base_folder(name) is not None or Path(name).expanduser().exists()
 
 
@@ -86,8 +86,8 @@ def load_tokenizer(base: Base) -> tuple[Any, list[str]]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source(base), revision=base.revision)
     except Exception as error:
-        if not _is_local(base.model or ""):
-            raise _unreachable(base, error) from error
+        if not is_local(base.model or ""):
+            raise unreachable(base, error) from error
         raise FinetuneError(
             "the base has no tokenizer that transformers can load",
             where=str(base.model),
@@ -122,7 +122,8 @@ def _add_tokens(tokenizer: Any, base: Base) -> None:
     tokenizer.add_tokens(list(base.add_tokens))
 
 
-def _unreachable(base: Base, error: BaseException) -> FinetuneError:
+def unreachable(base: Base, error: BaseException) -> FinetuneError:
+    """A base that is no folder here and cannot be had from the hub."""
     lines = str(error).strip().splitlines()
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     asked = "the hub is switched off (offline: HF_HUB_OFFLINE)" if offline else lines[0]
