@@ -113,6 +113,23 @@ def test_a_disk_that_is_nearly_full_is_told(monkeypatch):
     assert "output_dir" in found.remedy
 
 
+@pytest.mark.parametrize(
+    "kind", ["UNIX x86_64 Kernel Module ", "UNIX Open Kernel Module for x86_64 "]
+)
+def test_a_driver_too_old_for_torchs_cuda_is_told_with_the_one_it_needs(
+    kind, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(doctor, "DRIVER", tmp_path / "version")
+    assert doctor._driver() == "unknown"
+    (tmp_path / "version").write_text(
+        f"NVRM version: NVIDIA {kind} 550.54.15  Tue Mar  5 22:23:56 UTC 2024\n"
+        "GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1)\n"
+    )
+    assert doctor._driver() == "550.54.15"
+    assert "needs a driver of 580 or later" in doctor._newer_driver("13.0")
+    assert "needs a driver of 525 or later" in doctor._newer_driver("12.6")
+
+
 def test_the_hub_is_not_asked_when_offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("asked"))

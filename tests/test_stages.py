@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from finetune.errors import FinetuneError
-from finetune.job import Job, ModelRef
+from finetune.job import Job, ModelRef, mark_whole
 from finetune.recipe.types import Base, Data, Dpo, Evaluate, Merge, Score, Sft
 
 pytestmark = pytest.mark.heavy
@@ -203,13 +203,16 @@ def _stop_at(step, trainer, attach, rest):
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path):
-    from finetune.stages.callbacks import WHOLE, last_checkpoint
+    from finetune.stages.callbacks import last_checkpoint
 
-    for step, whole in ((2, True), (10, True), (12, False)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if whole:
-            (folder / WHOLE).touch()
+    for step in (2, 10, 12, 14, 16):
+        weights = tmp_path / f"checkpoint-{step}" / "adapter" / "weights"
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(b"12345678")
+        if step != 16:  # killed while it was written
+            mark_whole(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-12" / "adapter" / "weights").write_bytes(b"1234")
+    (tmp_path / "checkpoint-14" / "adapter" / "weights").unlink()
     assert last_checkpoint(tmp_path).name == "checkpoint-10"
     assert last_checkpoint(tmp_path / "absent") is None
 

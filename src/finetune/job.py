@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finetune.recipe.types import Base, Stage, Tokenizer
+
+WHOLE = "whole"  # a file written into a checkpoint when nothing of it is missing any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,3 +95,27 @@ class Result:
     facts: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Say of a checkpoint that all of it is written: its files and their sizes.
+
+    The mark may reach a disk or a bucket before the files do, and a machine be lost in between.
+    """
+    files = [each for each in sorted(checkpoint.rglob("*")) if each.is_file()]
+    sizes = {each.relative_to(checkpoint).as_posix(): each.stat().st_size for each in files}
+    part = checkpoint / f"{WHOLE}.part"
+    with part.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(sizes))
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(checkpoint / WHOLE)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether it is marked, and every file that the mark names is there in its size."""
+    try:
+        sizes: dict[str, int] = json.loads((checkpoint / WHOLE).read_text("utf-8") or "{}")
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False

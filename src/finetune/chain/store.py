@@ -13,11 +13,10 @@ from finetune.chain import record as records
 from finetune.chain.files import flush_folder
 from finetune.chain.mishap import folder_errors
 from finetune.chain.record import DamagedRecordError, Record
+from finetune.job import is_whole
 from finetune.recipe.types import Evaluate
 
-# What the trainers leave in a checkpoint, the mark after everything else.
-TRAINER_STATE = "trainer_state.json"
-WHOLE = "whole"
+TRAINER_STATE = "trainer_state.json"  # what the trainers leave in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ class Store:
 
     def progress(self, name: str, key: str) -> tuple[int, int] | None:
         """Step of the last whole checkpoint and number of steps of an interrupted stage."""
-        marks = self.part(name, key).glob(f"{records.CHECKPOINTS}/checkpoint-*/{WHOLE}")
-        steps = [state for path in marks if (state := _steps(path.with_name(TRAINER_STATE)))]
+        kept = filter(is_whole, self.part(name, key).glob(f"{records.CHECKPOINTS}/checkpoint-*"))
+        steps = [state for path in kept if (state := _steps(path / TRAINER_STATE))]
         return max(steps, default=None)
 
     def _look(self, folder: Path, key: str) -> Found:

@@ -34,6 +34,7 @@ KERNELS = {
     ),
 }
 LITTLE_SHARED_MEMORY = 1 * GB  # containers start with 64 MB, too little for NCCL
+DRIVER = Path("/proc/driver/nvidia/version")
 LEAST_DRIVER = {"12": "525", "13": "580"}  # of a major CUDA, by NVIDIA's release notes for Linux
 
 
@@ -113,7 +114,7 @@ def _nvidia_files() -> bool:
 def _driver() -> str:
     """The version of NVIDIA's driver, as the kernel tells it."""
     try:
-        text = Path("/proc/driver/nvidia/version").read_text("utf-8")
+        text = DRIVER.read_text("utf-8")
     except OSError:
         return "unknown"
     found = re.search(r"\b\d+\.\d+(\.\d+)?\b", text)

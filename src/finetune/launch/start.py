@@ -126,17 +126,22 @@ def _gpus(profile: Profile) -> int:
 
 def _launched(call: Any, parsed: Any) -> int:
     """The exit code of the ranks; the one that failed has told why, and is not told again."""
+    from torch.distributed.elastic.agent.server import api
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for logger in (logging.getLogger("torch.distributed.elastic"), api.logger):  # has a level too
+        logger.setLevel(logging.CRITICAL)
     try:
         call(parsed)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
-            console.say(f"rank {rank} was ended from outside by {name}; the others were stopped")
+            console.say(
+                f"rank {rank} was ended from outside by {name}; the others were stopped, and the "
+                "next run goes on from the last whole checkpoint"
+            )
         if from_environment().machines > 1:
             time.sleep(OTHER_MACHINES_SECONDS)
         return _code(failure.exitcode)

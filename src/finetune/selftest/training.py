@@ -14,13 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from finetune.errors import FinetuneError
-from finetune.job import Result
+from finetune.job import WHOLE, Result
 from finetune.models.hardware import on_cpu
 from finetune.recipe.types import MERGED
 from finetune.selftest import tiny
 from finetune.selftest.readings import Reading
 from finetune.stages import batches
-from finetune.stages.callbacks import WHOLE
 from finetune.stages.dpo import STEP_0_TOLERANCE
 from finetune.stages.merge import EXACT
 from finetune.stages.training import CHECKPOINTS

@@ -14,9 +14,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from finetune.console import say
 from finetune.errors import FinetuneError
+from finetune.job import is_whole, mark_whole
 from finetune.ranks import is_main
 
-WHOLE = "whole"  # a file written into a checkpoint when nothing of it is missing any more
 SAY_EVERY = 20.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -59,12 +59,12 @@ class MarkCheckpoints(TrainerCallback):
         """Wait for the other ranks' files, then leave the mark."""
         PartialState().wait_for_everyone()
         if is_main():
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+            mark_whole(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Newest whole checkpoint below `folder`; torn ones are passed over."""
-    whole = [mark.parent for mark in folder.glob(f"checkpoint-*/{WHOLE}")]
+    whole = [each for each in folder.glob("checkpoint-*") if is_whole(each)]
     return max(whole, key=lambda each: int(each.name.split("-")[1]), default=None)
 
 
