@@ -65,7 +65,7 @@ COMMAND = Command(
     "finetune run samsum\n"
     "finetune run my.yaml dpo.train.beta=0.2 output_dir=runs/beta\n"
     "finetune run my.yaml --launch zero2\n"
-    "accelerate launch --config_file launch/zero2.yaml my.yaml",
+    "accelerate launch --config_file launch/zero2.yaml -m finetune run my.yaml",
     _arguments,
     _run,
 )

@@ -146,6 +146,8 @@ def _launched(call: Any, parsed: Any) -> int:
             time.sleep(OTHER_MACHINES_SECONDS)
         return _code(failure.exitcode)
     except SignalException as error:
+        if isinstance(error.__context__, SignalException):  # a second one, before the ranks told
+            console.say("stopped at once; the next run goes on from the last whole checkpoint")
         return _code(-error.sigval)
     except (ConnectionError, ValueError) as error:  # accelerate's own checks
         raise FinetuneError(str(error).splitlines()[0], where="--launch") from error
