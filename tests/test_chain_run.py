@@ -249,6 +249,20 @@ def test_a_stage_is_interrupted_once_by_the_terminal_and_its_parent(tmp_path):
     assert list(tmp_path.glob("run/dpo-*.part/tidied"))
 
 
+def test_ctrl_c_in_the_moment_of_a_fork_is_not_lost(tmp_path):
+    armed = [True]
+
+    def press():  # as a library's own functions run there, in which Python loses an exception
+        if armed:
+            armed.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    os.register_at_fork(after_in_parent=press)
+    with pytest.raises(KeyboardInterrupt):
+        child.call(time.sleep, 20, folder=tmp_path, trace=tmp_path / "error.txt")
+    assert not armed
+
+
 def test_sigterm_stops_like_ctrl_c(tmp_path):
     process = start(tmp_path, dpo={"pause": 0.1, "steps": 40})
     wait_for(tmp_path, "run/dpo-*.part/checkpoints/checkpoint-1/whole")

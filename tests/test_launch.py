@@ -1,5 +1,9 @@
 """Launch profiles: found by name, read by the libraries, told which machine this is."""
 
+import os
+import signal
+import time
+
 import pytest
 import yaml
 
@@ -197,3 +201,33 @@ def test_accelerate_and_deepspeed_read_every_profile(name, monkeypatch):
     config = deepspeed.DeepSpeedConfig(read)
     assert config.zero_config.stage == profile.zero_stage
     assert (config.zero_config.offload_param is not None) == (name == "zero3_offload")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("machines", "code"), [(2, 1), (1, -signal.SIGTERM)])
+def test_a_machine_ends_with_what_went_wrong_though_a_scheduler_ends_it_for_anothers_end(
+    machines, code, monkeypatch
+):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    monkeypatch.setenv("SLURM_NNODES", str(machines))
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    monkeypatch.setenv("MASTER_ADDR", "here")
+    monkeypatch.setattr(start, "OTHER_MACHINES_SECONDS", 1.0)
+    reading, writing = os.pipe()
+
+    def fail(parsed):
+        raise ChildFailedError("finetune", {0: ProcessFailure(0, 0, 1, "")})
+
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        slept = time.sleep
+        monkeypatch.setattr(time, "sleep", lambda s: (os.write(writing, b"."), slept(s)))
+        found = start._launched(fail, None)
+        os.write(writing, b".")
+        slept(1.0)  # where one machine is alone nothing keeps it, and the signal ends it
+        os._exit(found)
+    assert os.read(reading, 1) == b"."
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code

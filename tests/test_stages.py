@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from finetune.chain import mishap
 from finetune.errors import FinetuneError
 from finetune.job import Job, ModelRef, mark_whole
 from finetune.recipe.types import Base, Data, Dpo, Evaluate, Merge, Score, Sft
@@ -200,6 +202,15 @@ def _stop_at(step, trainer, attach, rest):
 
     attach(trainer, *rest)
     trainer.add_callback(Stop())
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a disk that is full")
+def test_a_full_disk_is_told_where_torch_only_says_that_it_wrote_less(tmp_path):
+    import torch
+
+    with pytest.raises(RuntimeError) as found:
+        torch.save({"weights": torch.zeros(1000, 1000)}, "/dev/full")
+    assert mishap.translate(found.value, tmp_path).what == "the disk is full"
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path):

@@ -30,6 +30,7 @@ SOFT_SECONDS = 10.0
 HARD_SECONDS = 5.0
 # Time for the rank that failed to tell why, before another tells that it has lost it.
 CAUSE_SECONDS = 3.0
+ENDING = (signal.SIGINT, signal.SIGTERM)
 ENDS = "ends with exit code "  # the last line below a traceback
 
 
@@ -67,9 +68,13 @@ def call(function: Callable[..., Any], *args: Any, folder: Path, trace: Path) ->
     process = context.Process(
         target=_main, args=(sender, function, args, (folder, trace), os.getpid())
     )
+    # In the moment of a fork Python runs functions of its libraries (`logging`), and an exception
+    # that a signal raises in one of them is lost: Ctrl-C and SIGTERM wait.
+    _hold(signal.SIG_BLOCK)
     process.start()
     sender.close()
     try:
+        _hold(signal.SIG_UNBLOCK)
         reply = _wait(process, receiver, trace)
         if reply.stopped:
             raise KeyboardInterrupt
@@ -79,6 +84,11 @@ def call(function: Callable[..., Any], *args: Any, folder: Path, trace: Path) ->
         raise
     finally:
         _join(process)
+
+
+def _hold(how: int) -> None:
+    if sys.platform != "win32":
+        signal.pthread_sigmask(how, ENDING)
 
 
 def _wait(process: Any, receiver: Connection, trace: Path) -> Reply:
@@ -133,7 +143,9 @@ def _main(
     if not ranks.is_main():
         _silence()
     try:
+        _hold(signal.SIG_UNBLOCK)
         reply = Reply(value=function(*args))
+        _hold(signal.SIG_BLOCK)
     except KeyboardInterrupt:
         reply = Reply(stopped=True)
     except BaseException as error:

@@ -15,6 +15,9 @@ LESS_MEMORY = (
     "smaller base."
 )
 
+# What safetensors and torch say of a file that they cannot write to its end.
+CUT = ("No space left on device", "PytorchStreamWriter failed writing", ". unexpected pos ")
+
 # What gloo and NCCL say when another rank is gone.
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process")
 
@@ -57,7 +60,7 @@ def translate(error: BaseException, folder: Path) -> FinetuneError | None:
     if isinstance(error, FinetuneError):
         return error
     text = str(error)
-    if (isinstance(error, OSError) and error.errno in FULL) or "No space left on device" in text:
+    if (isinstance(error, OSError) and error.errno in FULL) or any(sign in text for sign in CUT):
         return full(folder)
     if _is_out_of_memory(error, text):
         line = _first_line(text)

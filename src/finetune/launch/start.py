@@ -143,6 +143,7 @@ def _launched(call: Any, parsed: Any) -> int:
                 "next run goes on from the last whole checkpoint"
             )
         if from_environment().machines > 1:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler's, for another's failure
             time.sleep(OTHER_MACHINES_SECONDS)
         return _code(failure.exitcode)
     except SignalException as error:
