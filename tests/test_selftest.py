@@ -127,11 +127,14 @@ def lost_optimizer(patch):
 
 
 def one_long_row(patch):
-    """Packed rows in which positions go on from row to row."""
+    """Packed rows in which positions go on from row to row, and no proof before the first step."""
     import torch
 
     from finetune.data.packing import PackedCollator
+    from finetune.models.packed import Leak
+    from finetune.stages import layout
 
+    patch.setattr(layout, "keep_apart", lambda model, where: Leak(neighbour=0.0, alone=0.0))
     whole = PackedCollator.__call__
 
     def positions(self, rows):
