@@ -104,6 +104,37 @@ def test_a_kernel_that_computes_something_else_is_refused_or_left_out(kernel, ll
     assert all(each.grad is None for each in model.parameters())
 
 
+def rounding(plain):
+    """A kernel that rounds another way than the plain one."""
+    return lambda *args, **kwargs: _another_way(plain(*args, **kwargs))
+
+
+def _another_way(found):
+    import torch
+
+    if isinstance(found, tuple):
+        return tuple(map(_another_way, found))
+    draw = torch.randint(2, found.shape, generator=torch.Generator().manual_seed(2))
+    return found * (1 - torch.finfo(found.dtype).eps / 2 * draw).to(found)
+
+
+@pytest.mark.parametrize(("dtype", "cast"), [("bfloat16", None), ("float32", "float16")])
+def test_rounding_is_measured_on_the_model_and_forgiven(dtype, cast, bases, monkeypatch):
+    import torch
+
+    from finetune.models.kernels import put_kernels
+    from finetune.models.load import open_base
+
+    model = open_base(Base(model=str(bases("llama")), dtype=dtype))
+    cast = cast and getattr(torch, cast)
+    liger_stand_in.install(monkeypatch, rounding)
+    assert put_kernels(model, LIGER, cast, "sft") == "Liger kernels"
+    monkeypatch.undo()
+    liger_stand_in.install(monkeypatch, doubled)
+    with pytest.raises(FinetuneError, match="where rounding moves them by"):
+        put_kernels(model, LIGER, cast, "sft")
+
+
 def test_where_a_recipe_does_not_say_the_place_decides(llama, monkeypatch):
     from finetune.models.kernels import put_kernels
     from finetune.models.load import open_base
