@@ -93,6 +93,8 @@ def test_flash_attention_is_taken_where_all_is_there_and_else_refused_with_what_
     asked = Base(dtype=dtype, attn_implementation=FLASH)
     if not reason:
         check_attention(asked, own)
+        assert why(Base(dtype=dtype), own) == ""  # it made way to something else
+        own._attn_implementation = FLASH
         assert why(Base(dtype=dtype), own) == "flash-attn is installed"
         return
     with pytest.raises(FinetuneError) as caught:

@@ -38,10 +38,12 @@ def attention(base: Base, config: Any) -> str | None:
 
 
 def why(base: Base, config: Any) -> str:
-    """Why it is so, where an installed package had a say; else nothing."""
+    """Why a model computes it so, by its config, where an installed package had a say."""
     if base.attn_implementation or on_cpu() or find_spec("flash_attn") is None:
         return ""
-    return next((reason for reason, _ in _against(FLASH, base, config)), "flash-attn is installed")
+    if config._attn_implementation == FLASH:
+        return "flash-attn is installed"
+    return next((reason for reason, _ in _against(FLASH, base, config)), "")
 
 
 def check_attention(base: Base, config: Any) -> None:
