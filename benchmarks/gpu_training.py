@@ -47,7 +47,6 @@ def planned(spec: dict[str, Any]) -> int:
     stages = [against_trl.stage_of({**spec, "stage": name}) for name in ("sft", spec["stage"])]
     model = Model(against_trl.base_of(spec), (stages[0],))  # dpo goes on training sft's adapter
     found = need(stages[1], Stand(model=model, machine=forecast.device()))
-    assert found is not None
     return sum(found.parts.values())
 
 

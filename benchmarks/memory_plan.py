@@ -191,14 +191,30 @@ def rows(name: str, file: Path, environment: dict[str, str]) -> Iterator[Row]:
         yield Row(name, record.name, foretold.total, made["peak_memory"]["ram"], seconds)
 
 
-def table(found: list[Row]) -> str:
+def table(found: list[Row], times: bool = False) -> str:
     """As markdown."""
-    head = "| configuration | stage | planned, MB | measured, MB | error | planned, s | took, s |\n"
-    return f"{head}|---|---|---|---|---|---|---|\n" + "".join(
-        f"| {row.case} | {row.stage} | {row.planned / 1e6:,.0f} | {row.measured / 1e6:,.0f} "
-        f"| {row.error:+.1%} | {row.seconds[0]:.1f} | {row.seconds[1]:.1f} |\n"
-        for row in found
-    )
+    head = ["configuration", "stage", "planned, MB", "measured, MB", "error"]
+    lines = [head + ["planned, s", "took, s"] * times]
+    lines.append(["---"] * len(lines[0]))
+    for row in found:
+        megabytes = [f"{each / 1e6:,.0f}" for each in (row.planned, row.measured)]
+        seconds = [f"{each:.1f}" for each in row.seconds if times]
+        lines.append([row.case, row.stage, *megabytes, f"{row.error:+.1%}", *seconds])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write(found: list[Row], file: Path) -> None:
+    """Put the rows in place of those of the same configurations, in the order of `CASES`."""
+    before, _, after = file.read_text("utf-8").partition("| configuration")
+    head, rule, *new = table(found).splitlines(keepends=True)
+    run = {row.case for row in found}
+    kept = [line for line in after.splitlines(keepends=True)[2:] if _case(line) not in run]
+    lines = sorted([*kept, *new], key=lambda line: list(CASES).index(_case(line)))
+    file.write_text(before + head + rule + "".join(lines), encoding="utf-8")
+
+
+def _case(line: str) -> str:
+    return line.removeprefix("| ").partition(" | ")[0]
 
 
 def say(text: str) -> None:
@@ -222,10 +238,9 @@ def main() -> None:
         for name in parsed.only:
             new = list(rows(name, recipe(name, CASES[name], Path(folder)), how))
             found += new
-            say(table(new))
+            say(table(new, times=True))
             if parsed.write:
-                before = parsed.write.read_text("utf-8").partition("| configuration")[0]
-                parsed.write.write_text(before + table(found), encoding="utf-8")
+                write(found, parsed.write)
     worst = max(found, key=lambda row: abs(row.error))
     say(f"largest error {worst.error:+.1%} ({worst.case}, {worst.stage})")
     say(f"{time.monotonic() - started:.0f} s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from finetune.chain import forecast, foresee, links
 from finetune.chain.forecast import Forecast, Place
 from finetune.chain.plan import make
+from finetune.commands.plan import _place as place_of
 from finetune.errors import FinetuneError
 from finetune.launch.sharing import Sharing
 from finetune.memory.machine import Machine, gpu, named
@@ -184,6 +186,16 @@ def test_the_table_names_what_does_not_fit():
     assert "sft does not fit" in text
     assert "batch_size: 2 saves 1.00 GB" in text
     assert "dpo: cannot be planned" in text
+
+
+def test_a_profile_that_does_not_work_is_refused_with_one_that_does(chain):
+    packed = "{model: tiny-mistral, quantization: {load_in_4bit: true}}"
+    text = CHAIN.replace("{model: tiny-mistral}", packed).replace(", LORA", "")
+    Path("packed.yaml").write_text(text, "utf-8")
+    asked = Namespace(gpu="a10g", launch="zero3", num_processes=None)
+    with pytest.raises(FinetuneError, match="zero2"):
+        place_of(asked, load(Path("packed.yaml")))
+    assert place_of(asked, chain().recipe).sharing.zero_stage == 3
 
 
 def test_a_bar_is_as_long_as_the_memory_and_its_parts_as_their_shares():

@@ -75,8 +75,10 @@ def device() -> Machine:
 
 def processor() -> Machine:
     """What is free of this machine's memory, for each of the processes that share it."""
-    free = (available() or 0) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return Machine("this machine", free, (os.cpu_count() or 1) * CORE_FLOPS, CPU_BANDWIDTH, "cpu")
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // beside))
+    free = (available() or 0) // beside
+    return Machine("this machine", free, cores * CORE_FLOPS, CPU_BANDWIDTH, "cpu")
 
 
 def place() -> Place:

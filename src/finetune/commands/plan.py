@@ -11,6 +11,7 @@ from finetune.commands.command import Command, out, recipe_of, takes_recipe
 if TYPE_CHECKING:
     from finetune.chain.forecast import Place
     from finetune.chain.plan import Plan
+    from finetune.recipe.types import Recipe
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +41,19 @@ def _memory(plan: Plan, parsed: argparse.Namespace) -> str:
     from finetune.chain.forecast import told
     from finetune.report.forecast import table
 
-    place = _place(parsed)
+    place = _place(parsed, plan.recipe)
     return table(told(plan, place, savings=parsed.savings), place)
 
 
-def _place(parsed: argparse.Namespace) -> Place:
-    """This machine, or the GPUs named; how they share is the profile's business."""
+def _place(parsed: argparse.Namespace, recipe: Recipe) -> Place:
+    """This machine, or the GPUs named; how they share is the profile's business.
+
+    Raises:
+        FinetuneError: recipe and profile do not go together.
+    """
     from finetune.chain.forecast import Place, here
-    from finetune.launch import profiles, sharing
+    from finetune.chain.inputs import together
+    from finetune.launch import profiles, refused, sharing
     from finetune.memory.machine import gpu
 
     machine = gpu(parsed.gpu) if parsed.gpu else here()
@@ -56,8 +62,12 @@ def _place(parsed: argparse.Namespace) -> Place:
     processes = parsed.num_processes or int(usual or 1)
     if machine.on_cpu:
         machine = replace(machine, memory=machine.memory // processes)
-    how = {"sharing": sharing.of(profile)} if profile else {}
-    return Place(machine=machine, processes=processes, **how)
+    if profile is None:
+        return Place(machine=machine, processes=processes)
+    shared = sharing.of(profile)
+    if found := refused.problems(recipe, shared, processes):
+        raise together(found, f"with --launch {profile.name}")
+    return Place(machine=machine, processes=processes, sharing=shared)
 
 
 COMMAND = Command(

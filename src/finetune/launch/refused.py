@@ -37,7 +37,7 @@ def _quantized(base: Base, sharing: Sharing) -> Iterator[FinetuneError]:
         yield FinetuneError(
             "ZeRO-3 does not share weights in 4 or 8 bits: each GPU would hold all of them",
             where="base.quantization",
-            remedy="Use --launch zero2, or fsdp2_qlora for a base too large for one GPU.",
+            remedy="Use --launch zero2, or fsdp2_qlora, which shares them once they are read.",
         )
     if not sharing.fsdp:
         return

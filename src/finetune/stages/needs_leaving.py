@@ -39,7 +39,8 @@ def of_merge(stage: Merge, stand: Stand) -> Need:
     """The most of its parts: adapter on base, layer by layer, merged model, and scoring them.
 
     Layer by layer the merged weights wait for their shard to be full, beside the base in its
-    packed form where that is what is added to. Each way to merge is written and read back.
+    packed form where that is what is added to; mixtures of experts, whose names on disk are
+    others, are merged whole. Each way to merge is written and read back.
     """
     base, plain = stand.model.base, replace(stand.model.base, quantization=None)
     dtype = number_format(base, stand.machine)
@@ -48,15 +49,18 @@ def of_merge(stage: Merge, stand: Stand) -> Need:
         adapted = put_on(hollow_base(base, getattr(torch, dtype)), stand.model.configs())
     adapter = _size(adapted) - opened
     largest = max(each.numel() for each in adapted.parameters())
-    merging = min(LIMIT, whole) + 3 * 4 * largest
+    packed = opened if base.quantization else 0
+    fused = hasattr(read_config(base).get_text_config(), "num_experts_per_tok")
     held = {
         "adapter on its base": {"weights": opened, "adapter": adapter},
         "layer by layer": {
-            "weights": opened if base.quantization else 0,
+            "weights": packed + (whole if fused else 0),
             "adapter": adapter,
-            "merging": merging,
+            "merging": (0 if fused else min(LIMIT, whole)) + 3 * 4 * largest,
         },
     }
+    if fused:
+        held["whole"] = held.pop("layer by layer")
     merged = {"merged model": {"weights": whole}}
     found = ways(bool(base.quantization))
     need = replace(

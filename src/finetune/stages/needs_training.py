@@ -17,6 +17,7 @@ from finetune.memory.shared_step import training, whole
 from finetune.memory.step import Step
 from finetune.models.load import context_length, read_config
 from finetune.recipe.types import Base, Dpo, Pretrain, Settings
+from finetune.sizes import size_text
 from finetune.stages import lengths as looked
 from finetune.stages.batches import split
 from finetune.stages.fastest import HERE, USABLE, fastest
@@ -55,7 +56,7 @@ def of_training(stage: Any, stand: Stand) -> Need:
         model = whole(base, configs, step.dtype)
         parts = max(parts, stand.share.loading(model), key=lambda each: sum(each.values()))
         if beside := stand.share.beside(model):
-            notes += (f"{beside / 1e9:.1f} GB of each process lie beside the GPU",)
+            notes += (f"{size_text(beside)} of each process lie beside the GPU",)
     many = rows.rows or ASSUMED
     seen = many * plan(settings, many, stage.batch_size, limit).epochs
     at_once = step.rows // (2 if step.pairs else 1)
