@@ -104,6 +104,12 @@ def test_a_failing_stage_is_told_with_its_remedy_and_what_is_safe(tmp_path, act,
     assert make(recipe(tmp_path)).steps[0].status == "keep"
 
 
+def test_in_a_stages_process_the_libraries_are_no_garbage_to_look_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(inside, "spare_for_good", (tmp_path / "spared").touch)
+    run(recipe(tmp_path))
+    assert (tmp_path / "spared").exists()
+
+
 def test_a_damaged_result_is_put_aside_and_made_again(tmp_path, capsys):
     first = run(recipe(tmp_path))
     record = first.records["dpo"].folder / "record.json"
