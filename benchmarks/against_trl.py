@@ -1,11 +1,13 @@
 """Speed beside TRL's own trainers: the same rows, model, adapter and steps, in turn.
 
-    python benchmarks/against_trl.py [--look tiny|nf4|long] [--stage sft|dpo] [--json FILE]
+    python benchmarks/against_trl.py [--look tiny|nf4|long] [--stage sft|dpo] [--seed 1]
 
 Each in a process of its own: TRL as it comes (its defaults, and what a CPU needs), TRL with the
-options set by hand that help on this machine, and this project's stages as they come. Dpo starts
-from one trained adapter in all three. Looks: dialogue summaries on tiny-mistral, the same on it in
-4 bits, and rows of some 500 tokens on 50 million random weights. Seconds are those from rows to a
+options set by hand that help on this machine, the same with the rows in this project's order, which
+must end in the same loss, and this project's stages as they come; of dpo once more with another
+beta, for which the reference was asked already. Dpo starts from one trained adapter in all. Looks:
+dialogue summaries on tiny-mistral, the same on it in 4 bits, and rows of some 500 tokens on 50
+million random weights. Seconds are those from rows to a
 trained adapter, without imports: reading, tokenising, loading, the reference's log-probabilities
 and the check before the first step are in them. Losses are those of the trained adapters on rows
 that none has seen.
@@ -32,7 +34,13 @@ TRAIN = {
     "sft": {"learning_rate": 1e-3, "num_train_epochs": 1, "max_length": 1024},
     "dpo": {"learning_rate": 1e-4, "num_train_epochs": 1, "max_length": 1024, "beta": 0.1},
 }
-WAYS = {"defaults": "TRL, defaults", "by_hand": "TRL, set by hand", "ours": "finetune"}
+WAYS = {
+    "defaults": "TRL, defaults",
+    "by_hand": "TRL, set by hand",
+    "our_order": "TRL, our order",
+    "ours": "finetune",
+    "again": "finetune, again",  # of dpo alone, with another beta
+}
 WITHOUT_GPU = {"use_cpu": True, "bf16": False}  # what TRL then needs
 # What of TRL's options was found to be best on two cores. Its pairs cannot be grouped by length.
 BY_HAND: dict[str, Any] = {
@@ -50,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--look", choices=LOOKS, action="append")
     parser.add_argument("--stage", choices=TRAIN, action="append")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -61,13 +70,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stages = given.stage or list(TRAIN)
         found = [
-            row for look in given.look or LOOKS for row in looked(look, stages, Path(folder) / look)
+            row
+            for look in given.look or LOOKS
+            for row in looked(look, stages, given.seed, Path(folder) / look)
         ]
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def looked(look: str, stages: list[str], folder: Path) -> Iterator[dict[str, Any]]:
+def looked(look: str, stages: list[str], seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     """The figures of one look, printed as they come."""
     folder.mkdir()
     base = in_own_process({"what": "prepare", "look": look, "folder": str(folder)})
@@ -76,12 +87,18 @@ def looked(look: str, stages: list[str], folder: Path) -> Iterator[dict[str, Any
         if stage not in stages and not (stage == "sft" and "dpo" in stages):
             continue
         found = {}
-        for way in WAYS if stage in stages else ("ours",):
-            spec = {"what": "train", "stage": stage, "way": way, "start": start, **base}
-            found[way] = in_own_process({**spec, "out": str(folder / f"{stage}-{way}")})
+        for way in ways(stage) if stage in stages else ["ours"]:
+            spec = {"stage": stage, "way": way, "start": start, "seed": seed, **base}
+            out = str(folder / f"{stage}-{way}")
+            found[way] = in_own_process({"what": "train", **spec, "out": out})
         start = found["ours"]["adapter"]
         if stage in stages:
             yield from told(look, stage, found)
+
+
+def ways(stage: str) -> list[str]:
+    """What is measured of a stage."""
+    return [way for way in WAYS if way != "again" or stage == "dpo"]
 
 
 def told(look: str, stage: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -115,7 +132,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     import finetune.stages.sft  # noqa: F401 - imports are not part of the time
 
     begun, before = time.monotonic(), time.process_time()
-    way = ours if spec["way"] == "ours" else plain
+    way = ours if spec["way"] in ("ours", "again") else plain
     model, steps, adapter = way(spec)
     seconds, busy = time.monotonic() - begun, time.process_time() - before
     loss = unseen_loss(model(), spec)
@@ -191,7 +208,7 @@ def ours(spec: dict[str, Any]) -> tuple[Any, int, str]:
 
     name, adapters = spec["stage"], (Path(spec["start"]),) if spec["start"] else ()
     ref = ModelRef(base=base_of(spec), adapters=adapters)
-    job = Job(name=name, out=Path(spec["out"]), seed=1, model=ref)
+    job = Job(name=name, out=Path(spec["out"]), seed=spec["seed"], model=ref)
     job.out.mkdir()
     done = (dpo if name == "dpo" else sft).run(stage_of(spec), job)
     assert done.model and done.model.adapter
@@ -207,7 +224,7 @@ def stage_of(spec: dict[str, Any]) -> Any:
         "name": spec["stage"],
         "data": Data(path=f"{spec['rows']}/{spec['stage']}.jsonl"),
         "batch_size": BATCH,
-        "train": TRAIN[spec["stage"]],
+        "train": {**TRAIN[spec["stage"]], **({"beta": 0.2} if spec["way"] == "again" else {})},
     }
     return Dpo(**common) if spec["stage"] == "dpo" else Sft(lora=LORA, **common)
 
@@ -216,6 +233,7 @@ def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
     """The same by TRL's trainers alone, as their documentation shows."""
     import datasets
     from peft import LoraConfig, PeftModel
+    from transformers import set_seed
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     from finetune.chain.child import has_accelerator
@@ -226,15 +244,17 @@ def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
     rows = read(Path(f"{spec['rows']}/{name}.jsonl"))
     options: dict[str, Any] = {"gradient_accumulation_steps": BATCH // 8}  # 8 rows at a time
     if spec["way"] == "by_hand":
-        options = BY_HAND
-        if name == "sft":
-            options = {**BY_HAND, "train_sampling_strategy": "group_by_length"}
+        grouped = {"train_sampling_strategy": "group_by_length"} if name == "sft" else {}
+        options = {**BY_HAND, **grouped}
+    if spec["way"] == "our_order":
+        options = {**BY_HAND, "train_sampling_strategy": "sequential"}
+        rows = [rows[number] for number in our_order(rows, spec)]
     config = (DPOConfig if name == "dpo" else SFTConfig)(
         output_dir=spec["out"],
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        seed=1,
+        seed=spec["seed"],
         **({} if has_accelerator() else WITHOUT_GPU),
         **TRAIN[name],
         **options,
@@ -245,6 +265,7 @@ def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
         "processing_class": load_tokenizer(base)[0],
     }
     model = open_base(base)
+    set_seed(spec["seed"])  # a fresh adapter begins as ours does
     if name == "dpo":
         model = PeftModel.from_pretrained(model, spec["start"], is_trainable=True)
         trainer: Any = DPOTrainer(model=model, **given)
@@ -253,6 +274,21 @@ def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
         trainer = SFTTrainer(model=model, peft_config=lora, **given)
     trainer.train()
     return trainer.model.eval, trainer.state.global_step, ""
+
+
+def our_order(rows: list[dict[str, Any]], spec: dict[str, Any]) -> list[int]:
+    """Numbers of the rows, in the order in which a stage takes them."""
+    from finetune.data.shorten import render
+    from finetune.models.tokenizers import load_tokenizer
+    from finetune.stages.training import order, plan
+
+    tokenizer, _ = load_tokenizer(base_of(spec))
+    sides = ("chosen", "rejected") if spec["stage"] == "dpo" else ("completion",)
+    lengths = [
+        max(len(render(tokenizer, [*row["prompt"], *row[side]])) for side in sides) for row in rows
+    ]
+    settings = TRAIN[spec["stage"]]
+    return order(plan(settings, len(rows), BATCH, None), lengths, BATCH, spec["seed"])
 
 
 def unseen_loss(model: Any, spec: dict[str, Any]) -> float:

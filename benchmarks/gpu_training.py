@@ -34,7 +34,7 @@ BY_HAND = [
 def measure(stage: str, quantization: Any, spec: dict[str, Any]) -> dict[str, Any]:
     """One stage of training, by this project or by TRL."""
     start = spec["adapter"] if stage == "dpo" else ""
-    spec = {**spec, "stage": stage, "quantization": quantization, "start": start}
+    spec = {**spec, "stage": stage, "quantization": quantization, "start": start, "seed": 1}
     plan = {"planned_bytes": planned(spec)} if spec["way"] == "ours" else {}
     found = plan | (_by_hand(spec) if spec["way"] == "by_hand" else _trained(spec))
     cost = spec["flops_trained"] + (spec["flops_forward"] if stage == "dpo" else 0.0)  # reference
