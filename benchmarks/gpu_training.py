@@ -37,7 +37,8 @@ def measure(stage: str, quantization: Any, spec: dict[str, Any]) -> dict[str, An
     spec = {**spec, "stage": stage, "quantization": quantization, "start": start, "seed": 1}
     plan = {"planned_bytes": planned(spec)} if spec["way"] == "ours" else {}
     found = plan | (_by_hand(spec) if spec["way"] == "by_hand" else _trained(spec))
-    cost = spec["flops_trained"] + (spec["flops_forward"] if stage == "dpo" else 0.0)  # reference
+    # Of pairs that of rows apart, and of their reference, whichever way they go through the model.
+    cost = spec["flops_trained"] + (spec["flops_forward"] if stage == "dpo" else 0.0)
     peak = None if on_cpu() else peak_flops()
     return found | {"mfu": 100 * found["tokens_per_second"] * cost / peak if peak else None}
 
