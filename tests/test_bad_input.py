@@ -14,6 +14,8 @@ import pytest
 from tiny_chain import PAIRS, ends, settings, write, write_rows
 
 from finetune.chain.lock import lock
+from finetune.models.tokenizers import unreachable
+from finetune.recipe.types import Base
 
 SOURCE = Path(__file__).parents[1] / "src"
 heavy = pytest.mark.heavy
@@ -208,6 +210,12 @@ def test_a_hub_id_that_cannot_be_reached_is_told_before_any_stage(tmp_path, capf
     assert "nobody/never-heard-of" in done.stderr
     assert "offline" in done.stderr
     assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub():
+    told = str(unreachable(Base(model="./bases/mine"), OSError("Repo id must use")))
+    assert told.startswith("base.model: ./bases/mine: no such folder")
+    assert "hub" not in told
 
 
 def finetune(*arguments, **environment):

@@ -104,7 +104,9 @@ def test_plan_shows_and_runs_nothing(given, capsys):
 
 def test_check_says_ok_or_all_that_is_missing(given, capsys):
     assert ends("check", "x.yaml") == 0
-    assert capsys.readouterr().out == "ok: 4 stages (sft, dpo, evaluate, merge)\n"
+    assert capsys.readouterr().out == (
+        "ok: 4 stages (sft, dpo, evaluate, merge); finetune audit reads the rows\n"
+    )
 
 
 def test_show_prints_the_table_and_one_stage_in_full(given, capsys):

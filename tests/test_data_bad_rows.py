@@ -24,13 +24,13 @@ def write(path, rows):
 
 
 def test_fail_names_the_first_ten_by_line_and_reason_and_counts_all(tmp_path):
-    path = write(tmp_path / "a.jsonl", [GOOD, NO_ANSWER, "{", *[GOOD] * 3, *[NO_ANSWER] * 20])
+    path = write(tmp_path / "a.jsonl", [GOOD, NO_ANSWER, '{"a', *[GOOD] * 3, *[NO_ANSWER] * 20])
     with pytest.raises(DataError) as caught:
         conversations(Data(path=path))
     text = str(caught.value)
     assert f"{path}: 22 of 26 rows cannot be used" in text
     assert "lines 2, 7, 8, 9, 10, 11, 12, 13, 14: 'completion' is missing or empty" in text
-    assert "line 3: is not JSON" in text
+    assert "line 3: is not JSON: Unterminated string starting at column 2" in text
     assert "and 12 more" in text
     assert "data.on_bad_row: skip" in text
 

@@ -208,6 +208,15 @@ def test_columns_gives_names_to_columns(tmp_path):
         both(Data(path=str(tmp_path / "a.jsonl"), columns={"prompt": "frag"}))
 
 
+def test_a_column_that_is_not_there_is_answered_with_the_near_one_and_the_files_own_names(tmp_path):
+    (tmp_path / "a.csv").write_text("He says,They reply \na,b\n")
+    columns = {"prompt": "He says", "completion": "They reply"}
+    with pytest.raises(DataError, match=r"Did you mean 'They reply '.*: 'They reply ', He says"):
+        both(Data(path=str(tmp_path / "a.csv"), columns=columns))
+    with pytest.raises(DataError, match=r"such as columns: {prompt: YOURS, completion: YOURS}"):
+        both(Data(path=str(tmp_path / "a.csv")))
+
+
 BROKEN = {
     "empty.jsonl": (b"", "no rows"),
     "blank.txt": (b"\n \n", "no rows"),

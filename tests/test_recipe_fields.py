@@ -214,6 +214,25 @@ def test_a_name_that_is_not_known_is_led_to_the_right_one(tmp_path, change, mess
     assert message in said(tmp_path, LORA_SFT, change)
 
 
+def test_the_keys_of_another_tool_lead_to_sft_and_get_no_list_of_ours_each(tmp_path):
+    text = """\
+    base_model: x
+    datasets: [{path: y, type: alpaca}]
+    sample_packing: true
+    train_on_inputs: false
+    learning_rate: 0.0002
+    adapter: qlora
+    ddp_timeout: 9
+    strict: false
+    """
+    message = "\n".join(each for _, each in found(tmp_path, text))
+    for right in ("sft.data", "sft.train.packing", "sft.mask", "sft.lora"):
+        assert f"is written `{right}` here" in message
+    assert "`learning_rate` belongs to `train` of a stage of kind sft" in message
+    assert "ddp_timeout: not set here: hardware is not in a recipe" in message
+    assert "known:" not in message
+
+
 def test_pretraining_says_why_it_takes_no_packing(tmp_path):
     text = SFT.replace("sft: {data: rows.jsonl, lora: {}}", "pretrain: {data: corpus.jsonl}")
     assert "always fills blocks" in said(tmp_path, text, "pretrain.train.packing=true")

@@ -258,6 +258,16 @@ def test_a_run_whose_journal_is_lost_is_told_from_its_records(folder):
     assert Page(page(run)).tags.count("article") == 3 * EACH
 
 
+def test_a_merge_on_a_plain_base_has_its_one_way_in_the_page(folder):
+    file = next(folder.glob("merge-*/record.json"))
+    record = json.loads(file.read_text())
+    gaps = {"merged_max_logit": 1.5e-5, "merged_mean_logit": 1e-6, "merged_mean_kl": 2e-12}
+    file.write_text(json.dumps(record | {"facts": gaps}))
+    text = page(gather(folder))
+    assert '<th scope="row">merged</th>' in text
+    assert "merge onto" not in text
+
+
 def test_a_damaged_file_is_left_out_and_named(folder):
     next(folder.glob("dpo-*/history.jsonl")).write_text('{"step": 1,')
     record = next(folder.glob("dpo-*/record.json"))

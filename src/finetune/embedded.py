@@ -15,6 +15,11 @@ def base_folder(name: str) -> Path | None:
     return ASSETS / "bases" / name if name in BASES else None
 
 
+def is_path(name: str) -> bool:
+    """Whether a model's name can only be a folder: no hub id is written so."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
 def template_names() -> list[str]:
     """The chat templates that ship."""
     return sorted(file.stem for file in (ASSETS / "templates").glob("*.jinja"))

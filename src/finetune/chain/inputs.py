@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune.chain.weights import check_adapter, check_files, check_weights
 from finetune.data.locate import Source, locate
-from finetune.embedded import BASES, base_folder
+from finetune.embedded import BASES, base_folder, is_path
 from finetune.errors import FinetuneError
 from finetune.recipe.types import (
     Base,
@@ -184,7 +184,7 @@ def _refuse_missing(model: str, folder: Path) -> None:
         raise FinetuneError(f"the built-in base is not installed at {folder}", where=where)
     if close := difflib.get_close_matches(model, BASES, n=1):
         raise FinetuneError("no such base", where=where, remedy=f"Did you mean {close[0]!r}?")
-    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+    if is_path(model):
         raise FinetuneError(
             "no such folder",
             where=where,

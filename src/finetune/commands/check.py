@@ -14,7 +14,8 @@ def _check(parsed: argparse.Namespace) -> None:
     if found := problems(recipe):
         raise together(found, "with what the recipe reads")
     names = ", ".join(stage.name for stage in recipe.stages)
-    out(f"ok: {len(recipe.stages)} stages ({names})")
+    many = len(recipe.stages)
+    out(f"ok: {many} stage{'s' if many > 1 else ''} ({names}); finetune audit reads the rows")
 
 
 COMMAND = Command(

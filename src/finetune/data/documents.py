@@ -39,7 +39,9 @@ def _row(line: bytes) -> Row | Broken:
     except RecursionError:
         return _broken(line, "is nested too deeply")
     except json.JSONDecodeError as error:
-        return _broken(line, f"is not JSON: {error.msg} at column {error.colno}")
+        return _broken(
+            line, f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+        )
     except ValueError as error:
         return _broken(line, str(error))
     return value if isinstance(value, dict) else _broken(line, _NO_ROW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,11 +102,20 @@ def _chosen(fitting: Sequence[Fit], wanted: type, renamed: Collection[str]) -> l
 def _check_columns(rows: Rows, shapes: Mapping[str, str]) -> None:
     absent = [theirs for ours, theirs in rows.columns.items() if ours not in shapes]
     if absent:
+        here = [rows.columns.get(name, name) for name in shapes]
+        close = difflib.get_close_matches(absent[0], here, 1)
+        meant = f"Did you mean {close[0]!r}? " if close else ""
         raise DataError(
             f"no column {absent[0]!r}",
             where=describe(rows),
-            remedy=f"data.columns maps our name to the file's; here are: {', '.join(shapes)}.",
+            remedy=f"{meant}data.columns maps our name to the file's; here are: "
+            f"{', '.join(map(_named, here))}.",
         )
+
+
+def _named(column: str) -> str:
+    """A column's name, quoted where blanks at its ends would not be seen."""
+    return column if column == column.strip() else repr(column)
 
 
 def _check_named(rows: Rows, layout: Layout, columns: Sequence[str]) -> None:
@@ -126,7 +136,7 @@ def _said(layout: Layout, columns: Sequence[str], shapes: Mapping[str, str], con
     parts = [
         f"reads as {layout.title}{', conversational' if talks else ''}, from {'/'.join(columns)}",
         converted,
-        f"not read: {', '.join(unread)}" if unread else "",
+        f"not read: {', '.join(map(_named, unread))}" if unread else "",
     ]
     return "; ".join(part for part in parts if part)
 
@@ -145,7 +155,7 @@ def _unfit(
     fitting: Sequence[Fit], named: Sequence[Layout], shapes: Mapping[str, str], wanted: type
 ) -> tuple[str, str]:
     """What is wrong with rows that have no reading of the wanted kind, and the way out."""
-    has = ", ".join(f"{name} ({kind})" for name, kind in shapes.items())
+    has = ", ".join(f"{_named(name)} ({kind})" for name, kind in shapes.items())
     if not fitting:
         return f"cannot tell what the columns mean: {has}", _ways(named, wanted)
     layout, columns = fitting[0]
@@ -170,4 +180,6 @@ def _ways(layouts: Sequence[Layout], wanted: type) -> str:
             known.setdefault(layout.name, ", ".join(layout.needs))
     listed = "; ".join(f"{name} ({columns})" for name, columns in known.items())
     name = NAMES.get(wanted, "rows").capitalize()
-    return f"{name} come as {listed}; data.columns renames."
+    first = next(iter(known.values()), "")
+    example = f", such as columns: {{{first.replace(',', ': YOURS,')}: YOURS}}" if first else ""
+    return f"{name} come as {listed}; data.columns renames{example}."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.chat import close_answers
-from finetune.embedded import BASES, base_folder, template_file
+from finetune.embedded import BASES, base_folder, is_path, template_file
 from finetune.errors import FinetuneError
 from finetune.recipe.types import Base
 
@@ -124,6 +124,12 @@ def _add_tokens(tokenizer: Any, base: Base) -> None:
 
 def unreachable(base: Base, error: BaseException) -> FinetuneError:
     """A base that is no folder here and cannot be had from the hub."""
+    if is_path(base.model or ""):
+        return FinetuneError(
+            "no such folder",
+            where=f"base.model: {base.model}",
+            remedy=f"Relative paths start at the current folder, {Path.cwd()}.",
+        )
     lines = str(error).strip().splitlines()
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     asked = "the hub is switched off (offline: HF_HUB_OFFLINE)" if offline else lines[0]

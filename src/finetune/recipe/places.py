@@ -13,6 +13,7 @@ from finetune.recipe.types import STAGES, Base, Data, Part, Recipe, Rows, Score,
 
 ROWS = {field.name for field in fields(Rows)}
 TOP = (*(field.name for field in fields(Recipe)), "extends")
+KINDS = ("sft", *(kind for kind in STAGES if kind != "sft"))  # what a key of no stage is meant for
 
 
 def written_names(kind: type) -> tuple[str, ...]:
@@ -42,13 +43,16 @@ def unknown(key: str, path: str, known: Sequence[str], what: str, chain: Chain) 
         return f"`{key}` is written `{right}` here"
     if place := _elsewhere(key, path, chain):
         return f"`{key}` belongs to {place}"
+    if not path and (reason := why_not("SFTConfig", key, "")):
+        return f"not set here: {reason}"
     # A mistyped spelling of another tool leads to the right name too: rnk -> rank -> r.
     other = {name: right.split(".")[-1] for name, right in SPELLINGS.items()}
     own = {name: name for name in known}
     pool = {**{name: right for name, right in other.items() if right in known}, **own}
     if match := near(key, pool):
         return f"{what}; did you mean '{pool[match]}'?"
-    return what + suggestion(key, known)
+    # A file without stages is another tool's: a list of ours at each of its keys helps nobody.
+    return what + (suggestion(key, known) if path or chain else "")
 
 
 class Chain(tuple[tuple[str, str], ...]):
@@ -61,7 +65,7 @@ class Chain(tuple[tuple[str, str], ...]):
     def having(self, block: str, first: str) -> str:
         """The stage that has this block: `first`, or the next best."""
         stages = [(name, kind) for name, kind in self if name == first] + list(self)
-        for name, kind in [*stages, *((kind, kind) for kind in STAGES)]:
+        for name, kind in [*stages, *((kind, kind) for kind in KINDS)]:
             if kind in STAGES and block in written_names(STAGES[kind]):
                 return name
         return "sft"
@@ -88,7 +92,7 @@ def _elsewhere(key: str, path: str, chain: Chain) -> str | None:
             return f"`{block}.{key}`"
     if key in TOP and path:
         return f"the top of the recipe: `{key}`"
-    for kind in STAGES:
+    for kind in KINDS:
         for block, names in _blocks(kind, kind):
             if key in names:
                 inner = block.partition(".")[2]

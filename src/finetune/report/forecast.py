@@ -12,7 +12,7 @@ ORDER = (
     *("cache", "merging", "gathered", "checkpoint", "libraries"),
 )
 LEAST = 5e6  # bytes below which a number says nothing
-ASSUMED = "* its rows are not on this machine: for 1,000 of them"
+ASSUMED = "* its rows cannot be read here (`finetune audit RECIPE` says why): for 1,000 of them"
 WIDTH = 48  # of the bars
 # Of each part a letter.
 LETTERS = dict(zip(ORDER, "wagorxlkmtfp", strict=True))
