@@ -268,6 +268,15 @@ def test_a_merge_on_a_plain_base_has_its_one_way_in_the_page(folder):
     assert "merge onto" not in text
 
 
+def test_a_short_prompt_is_read_without_a_click_and_a_long_one_is_folded(folder, shown):
+    opened = "<details open><summary>the prompt"
+    assert 0 < page(gather(folder)).count(opened) < shown.tags.count("article")
+    for file in folder.glob("evaluate-*/predictions-*.jsonl"):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        report_run.write_lines(file, [line | {"prompt": "long " * 99} for line in lines])
+    assert opened not in page(gather(folder))
+
+
 def test_a_damaged_file_is_left_out_and_named(folder):
     next(folder.glob("dpo-*/history.jsonl")).write_text('{"step": 1,')
     record = next(folder.glob("dpo-*/record.json"))

@@ -76,6 +76,8 @@ def test_intervals_of_a_share_hold_the_truth_at_their_level():
 def test_a_share_of_nothing_or_all_is_not_certain():
     # Wilson's closed form at 0 of n: z^2 / (n + z^2).
     z = 1.959964
+    assert resample.share_interval(0, 40).low == 0.0
+    assert resample.share_interval(40, 40).high == 1.0
     assert resample.share_interval(0, 30).high == pytest.approx(z * z / (30 + z * z), rel=1e-6)
     assert resample.share_interval(30, 30).low == pytest.approx(30 / (30 + z * z), rel=1e-6)
 

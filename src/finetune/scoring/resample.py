@@ -131,7 +131,8 @@ def share_interval(hits: int, of: int, level: float = LEVEL) -> Interval:
     share, wide = hits / of, 1 + z * z / of
     middle = (share + z * z / (2 * of)) / wide
     half = z / wide * (share * (1 - share) / of + z * z / (4 * of * of)) ** 0.5
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    # None and all are bounds to the last digit, which the sums above are not.
+    return Interval(middle - half if hits else 0.0, middle + half if hits < of else 1.0)
 
 
 def _drawn(columns: list[Column], seed: int, resamples: int) -> Array:
