@@ -79,7 +79,8 @@ def test_likelihoods_and_gradients_are_those_of_rows_apart(kind, attention, batc
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
-    assert cannot_share(model, 16) is None
+    # A mixture could, but for the loss of its routers' balance that TRL adds.
+    assert (cannot_share(model, 16) is None) == (kind != "mixtral")
     share_prompts(model)
     found = {}
     for share in (False, True):
@@ -108,7 +109,7 @@ def test_what_cannot_share_says_why(bases):
     assert why("gemma2", 64) is None
     assert why("gemma2", 65) == "rows are longer than its attention's window"
     assert why("llama", layer_types=["linear_attention"]) == "not all of its layers take a mask"
-    assert why("mixtral", output_router_logits=True) == "its routers' loss counts tokens"
+    assert why("mixtral") == "its routers' loss counts tokens"
     flash = "flash_attention_2 attention takes no mask"
     assert why("llama", _attn_implementation="flash_attention_2") == flash
 

@@ -39,7 +39,7 @@ def remove_left() -> None:
         if (lock := _lock(folder, wait=False)) is not None:
             held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             _remove(folder, lock)
-            say(f"removed {size_text(held)} in {folder}, left by a process that was killed")
+            say(f"  removed {size_text(held)} in {folder}, left by a process that was killed")
 
 
 def _locked() -> tuple[Path, int | None]:

@@ -138,7 +138,7 @@ def cannot_share(model: Any, length: int) -> str | None:
     windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
     if any(window and window < length for window in windows):
         return "rows are longer than its attention's window"
-    if getattr(config, "output_router_logits", False):
+    if hasattr(config, "output_router_logits"):  # TRL asks for them, whatever the config says
         return "its routers' loss counts tokens"
     return None
 
