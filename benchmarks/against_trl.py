@@ -1,6 +1,6 @@
 """Speed beside TRL's own trainers: the same rows, model, adapter and steps, in turn.
 
-    python benchmarks/against_trl.py [--look tiny|nf4|long] [--stage sft|dpo] [--seed 1]
+    python benchmarks/against_trl.py [--look tiny|nf4|long] [--stage sft|dpo] [--rounds 3]
 
 Each in a process of its own: TRL as it comes (its defaults, and what a CPU needs), TRL with the
 options set by hand that help on this machine, the same with the rows in this project's order, which
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--look", choices=LOOKS, action="append")
     parser.add_argument("--stage", choices=TRAIN, action="append")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1, help="each in turn so often: the median")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -68,29 +69,38 @@ def main() -> None:
     sys.stdout.write(f"{'look':<5} {'stage':<5} {'way':<17}  seconds   of CPU ours/this")
     sys.stdout.write("  steps  unseen loss\n")
     with tempfile.TemporaryDirectory() as folder:
-        stages = given.stage or list(TRAIN)
         found = [
             row
             for look in given.look or LOOKS
-            for row in looked(look, stages, given.seed, Path(folder) / look)
+            for row in looked(look, given.stage or list(TRAIN), given, Path(folder) / look)
         ]
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def looked(look: str, stages: list[str], seed: int, folder: Path) -> Iterator[dict[str, Any]]:
+def looked(
+    look: str, stages: list[str], given: argparse.Namespace, folder: Path
+) -> Iterator[dict[str, Any]]:
     """The figures of one look, printed as they come."""
-    folder.mkdir()
+    for number in range(given.rounds):
+        (folder / str(number)).mkdir(parents=True)
     base = in_own_process({"what": "prepare", "look": look, "folder": str(folder)})
     start = ""
     for stage in ("sft", "dpo"):
         if stage not in stages and not (stage == "sft" and "dpo" in stages):
             continue
-        found = {}
-        for way in ways(stage) if stage in stages else ["ours"]:
-            spec = {"stage": stage, "way": way, "start": start, "seed": seed, **base}
-            out = str(folder / f"{stage}-{way}")
-            found[way] = in_own_process({"what": "train", **spec, "out": out})
+        spec = {"what": "train", "stage": stage, "start": start, "seed": given.seed, **base}
+        tried = ways(stage) if stage in stages else ["ours"]
+        rounds = [
+            {
+                way: in_own_process(
+                    {**spec, "way": way, "out": str(folder / str(number) / f"{stage}-{way}")}
+                )
+                for way in tried
+            }
+            for number in range(given.rounds if stage in stages else 1)
+        ]
+        found = {way: middle([each[way] for each in rounds]) for way in tried}
         start = found["ours"]["adapter"]
         if stage in stages:
             yield from told(look, stage, found)
@@ -99,6 +109,11 @@ def looked(look: str, stages: list[str], seed: int, folder: Path) -> Iterator[di
 def ways(stage: str) -> list[str]:
     """What is measured of a stage."""
     return [way for way in WAYS if way != "again" or stage == "dpo"]
+
+
+def middle(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one of the median time."""
+    return sorted(rows, key=lambda row: row["seconds"])[len(rows) // 2]
 
 
 def told(look: str, stage: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:

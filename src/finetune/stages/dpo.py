@@ -33,7 +33,7 @@ from finetune.models.tokenizers import load_tokenizer
 from finetune.ranks import world_size
 from finetune.recipe.types import Dpo, Settings
 from finetune.stages import samples, training
-from finetune.stages.fastest import Batch, choose
+from finetune.stages.fastest import Batch, Way, choose
 from finetune.stages.prompts import share, tokens_together
 from finetune.stages.reference import ReferenceTrainer, kept_at, with_reference
 from finetune.stages.sharding import not_training_yet
@@ -80,17 +80,7 @@ def run(stage: Dpo, job: Job) -> Result:
     together = tokens_together(policy, fitted, most, job.name)
     batch = Batch(stage.batch_size, most, 2 * most, pairs=True, together=together)
     way, told = choose(policy.model, policy.base, batch, stage.train, job)
-    config = training.trainer_config(
-        DPOConfig,
-        stage.train,
-        stage.batch_size,
-        job,
-        **training.adapter_rate(DPOConfig, stage.train, policy.model, job),
-        **way.settings(stage.batch_size),
-        max_length=plan.max_length,
-        # Of all weights TRL would load a second model; of an adapter it would only hash the base.
-        precompute_ref_log_probs=once and not is_adapted(policy.model),
-    )
+    config = _config(stage, job, policy.model, way, plan.max_length, once=once)
     before = adapter_weights(policy.model, TOP) if is_adapted(policy.model) else {}
     trainer = _trainer(policy.model, config, [rows[n] for n in seen], tokenizer, before)
     trainer.precompute_ref_logps = once
@@ -114,6 +104,22 @@ def run(stage: Dpo, job: Job) -> Result:
     facts |= _last_rewards(trainer.state.log_history)
     model = save_policy(policy, trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))
+
+
+def _config(
+    stage: Dpo, job: Job, model: Any, way: Way, max_length: int | None, *, once: bool
+) -> Any:
+    return training.trainer_config(
+        DPOConfig,
+        stage.train,
+        stage.batch_size,
+        job,
+        **training.adapter_rate(DPOConfig, stage.train, model, job),
+        **way.settings(stage.batch_size),
+        max_length=max_length,
+        # Of all weights TRL would load a second model; of an adapter it would only hash the base.
+        precompute_ref_log_probs=once and not is_adapted(model),
+    )
 
 
 def _trainer(

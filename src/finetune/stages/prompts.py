@@ -55,7 +55,7 @@ def share(trainer: ReferenceTrainer, pairs: Dataset, name: str) -> bool:
         gap = float(numpy.abs((together - apart) / numpy.maximum(1.0, numpy.abs(apart))).max())
         told = f"their likelihood would differ by {gap:.1%}"
     except (RuntimeError, ValueError, TypeError) as error:
-        gap, told = float("inf"), str(error).splitlines()[0]
+        gap, told = float("inf"), str(error).partition("\n")[0]
     if gap <= (EXACT if _is_exact(trainer) else ROUNDED):
         say(f"  {name}: a prompt goes through the model once for both its answers")
         return True
