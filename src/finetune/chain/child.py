@@ -12,10 +12,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -68,13 +69,10 @@ def call(function: Callable[..., Any], *args: Any, folder: Path, trace: Path) ->
     process = context.Process(
         target=_main, args=(sender, function, args, (folder, trace), os.getpid())
     )
-    # In the moment of a fork Python runs functions of its libraries (`logging`), and an exception
-    # that a signal raises in one of them is lost: Ctrl-C and SIGTERM wait.
-    _hold(signal.SIG_BLOCK)
-    process.start()
-    sender.close()
     try:
-        _hold(signal.SIG_UNBLOCK)
+        with _signals_wait():
+            process.start()
+            sender.close()
         reply = _wait(process, receiver, trace)
         if reply.stopped:
             raise KeyboardInterrupt
@@ -83,12 +81,30 @@ def call(function: Callable[..., Any], *args: Any, folder: Path, trace: Path) ->
         _stop(process)
         raise
     finally:
-        _join(process)
+        if process.pid is not None:
+            _join(process)
 
 
-def _hold(how: int) -> None:
-    if sys.platform != "win32":
-        signal.pthread_sigmask(how, ENDING)
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Within it Ctrl-C and SIGTERM are noted; they do what they do afterwards.
+
+    In the moment of a fork Python runs functions of its libraries (`logging`), and an exception
+    that a signal raises in one of them is lost. To block signals is not enough: another thread may
+    take them, and Python runs their handlers in the main one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: noted.append(number)) for each in ENDING}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler or signal.SIG_DFL)
+    for each in noted:
+        signal.raise_signal(each)
 
 
 def _wait(process: Any, receiver: Connection, trace: Path) -> Reply:
@@ -143,9 +159,9 @@ def _main(
     if not ranks.is_main():
         _silence()
     try:
-        _hold(signal.SIG_UNBLOCK)
         reply = Reply(value=function(*args))
-        _hold(signal.SIG_BLOCK)
+        for each in ENDING:  # the work is done: it is told
+            signal.signal(each, signal.SIG_IGN)
     except KeyboardInterrupt:
         reply = Reply(stopped=True)
     except BaseException as error:

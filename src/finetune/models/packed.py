@@ -56,7 +56,11 @@ def keep_apart(model: Any, where: str) -> Leak:
 
 @torch.no_grad()
 def leak(model: Any) -> Leak:
-    """Measure on a batch of two packs, each of three short rows of made-up tokens; see `Leak`."""
+    """Measure on a batch of two packs, each of three short rows of made-up tokens; see `Leak`.
+
+    What is compared stands in the same place of two batches of one shape: of alike rows numbers
+    are the same to the last bit there, in any format.
+    """
     backbone, training = backbone_of(model), model.training
     model.eval()
     generator = torch.Generator().manual_seed(0)
@@ -65,8 +69,10 @@ def leak(model: Any) -> Leak:
         row[:size].tolist() for row, size in zip(tokens, (7, 7, 9, 5), strict=True)
     )
     flat = lies_flat(model)
-    both = _hidden(backbone, [[first, second, third], [other, second, third]], flat)
-    packed, moved = both.view(2, 21, -1)[:, 7:16]
+    packed, moved = (
+        _hidden(backbone, [[before, second, third]] * 2, flat).view(2, 21, -1)[:, 7:16]
+        for before in (first, other)
+    )
     alone = _hidden(backbone, [[second]], flat)[0]
     model.train(training)
     largest = float(alone.abs().max())
