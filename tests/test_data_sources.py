@@ -208,6 +208,18 @@ def test_columns_gives_names_to_columns(tmp_path):
         both(Data(path=str(tmp_path / "a.jsonl"), columns={"prompt": "frag"}))
 
 
+def test_a_file_without_permission_is_not_called_damaged(tmp_path, monkeypatch):
+    """Root may read whatever there is, so that the system's refusal is put in place here."""
+    (tmp_path / "a.csv").write_text("prompt,completion\na,b\n")
+
+    def refused(file):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("finetune.data.lines.opened", refused)
+    with pytest.raises(DataError, match=r"a\.csv: you may not read this file"):
+        both(Data(path=str(tmp_path / "a.csv")))
+
+
 def test_a_column_that_is_not_there_is_answered_with_the_near_one_and_the_files_own_names(tmp_path):
     (tmp_path / "a.csv").write_text("He says,They reply \na,b\n")
     columns = {"prompt": "He says", "completion": "They reply"}

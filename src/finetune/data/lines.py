@@ -36,13 +36,20 @@ def numbered(file: Path) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line with its end) of each line; a byte-order mark is taken off.
 
     Raises:
-        DataError: the file is not UTF-8 as a whole, or breaks off, at the line where it does.
+        DataError: the file may not be read; it is not UTF-8 as a whole, or breaks off, at the
+            line where it does.
     """
     number = 0
     try:
         with opened(file) as stream:
             for number, line in enumerate(stream, start=1):
                 yield number, _unmarked(line, file) if number == 1 else line
+    except PermissionError as error:
+        raise DataError(
+            "you may not read this file",
+            where=str(file),
+            remedy=f"Give yourself the right to it (chmod u+r {file.name}), or name another file.",
+        ) from error
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(
             f"the file breaks off here or is damaged: {error}",
