@@ -97,14 +97,14 @@ def _signals_wait() -> Iterator[None]:
         yield
         return
     noted: list[int] = []
-    before = {each: signal.signal(each, lambda number, _: noted.append(number)) for each in ENDING}
+    before = {each: signal.signal(each, lambda came, _: noted.append(came)) for each in ENDING}
     try:
         yield
     finally:
         for each, handler in before.items():
             signal.signal(each, handler or signal.SIG_DFL)
-    for each in noted:
-        signal.raise_signal(each)
+    for number in noted:
+        signal.raise_signal(number)
 
 
 def _wait(process: Any, receiver: Connection, trace: Path) -> Reply:
