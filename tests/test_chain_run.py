@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import chain_fakes
@@ -257,7 +258,7 @@ def test_a_stage_is_interrupted_once_by_the_terminal_and_its_parent(tmp_path):
 
 
 @pytest.mark.parametrize("taken", ["by the main thread", "by another thread"])
-def test_ctrl_c_in_the_moment_of_a_fork_is_not_lost(taken, tmp_path):
+def test_ctrl_c_in_the_moment_of_a_fork_is_not_lost(taken, tmp_path, monkeypatch):
     armed, done = [True], threading.Event()
     if taken == "by another thread":  # the system gives it to any that does not block it
         threading.Thread(target=done.wait, args=(30,), daemon=True).start()
@@ -267,11 +268,14 @@ def test_ctrl_c_in_the_moment_of_a_fork_is_not_lost(taken, tmp_path):
             armed.clear()
             os.kill(os.getpid(), signal.SIGINT)
 
+    ended = []
+    monkeypatch.setattr(BaseProcess, "terminate", lambda process: ended.append(process.pid))
     os.register_at_fork(after_in_parent=press)
     with pytest.raises(KeyboardInterrupt):
         child.call(time.sleep, 20, folder=tmp_path, trace=tmp_path / "error.txt")
     done.set()
     assert not armed
+    assert not ended, "the child never heard of it"
 
 
 def test_sigterm_stops_like_ctrl_c(tmp_path):

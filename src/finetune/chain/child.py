@@ -91,20 +91,28 @@ def _signals_wait() -> Iterator[None]:
 
     In the moment of a fork Python runs functions of its libraries (`logging`), and an exception
     that a signal raises in one of them is lost. To block signals is not enough: another thread may
-    take them, and Python runs their handlers in the main one all the same.
+    take them, and Python runs their handlers in the main one all the same. The child needs them
+    blocked: what it is sent waits until it has handlers of its own.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     noted: list[int] = []
     before = {each: signal.signal(each, lambda came, _: noted.append(came)) for each in ENDING}
+    _block(signal.SIG_BLOCK)
     try:
         yield
     finally:
+        _block(signal.SIG_UNBLOCK)
         for each, handler in before.items():
             signal.signal(each, handler or signal.SIG_DFL)
     for number in noted:
         signal.raise_signal(number)
+
+
+def _block(how: int) -> None:
+    if sys.platform != "win32":
+        signal.pthread_sigmask(how, ENDING)
 
 
 def _wait(process: Any, receiver: Connection, trace: Path) -> Reply:
@@ -159,6 +167,7 @@ def _main(
     if not ranks.is_main():
         _silence()
     try:
+        _block(signal.SIG_UNBLOCK)
         reply = Reply(value=function(*args))
         for each in ENDING:  # the work is done: it is told
             signal.signal(each, signal.SIG_IGN)
