@@ -13,6 +13,7 @@ from finetune.memory.hollow import hollow_base, put_on
 from finetune.memory.shared import Share, Whole
 from finetune.memory.step import Step, peaks
 from finetune.memory.step import training as step_alone
+from finetune.models.adapters import unwrapped
 from finetune.recipe.types import Base
 
 
@@ -21,7 +22,7 @@ def whole(base: Base, adapters: Sequence[Any], dtype: str) -> Whole:
     with torch.device("meta"):
         model = put_on(hollow_base(base, getattr(torch, dtype)), adapters)
     trained = [each for each in model.parameters() if each.requires_grad]
-    own = model.get_base_model() if hasattr(model, "peft_config") else model
+    own = unwrapped(model)
     ends = {own.get_input_embeddings().weight, own.get_output_embeddings().weight}
     of_base = [each for each in own.parameters() if hasattr(each, "of_base")]
     return Whole(

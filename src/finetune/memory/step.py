@@ -16,6 +16,7 @@ from finetune.memory.depth import Parts, Peaks, of_all_layers
 from finetune.memory.hollow import hollow_base, put_on, to_cpu
 from finetune.memory.live import Live
 from finetune.memory.parts import optimizer
+from finetune.models.adapters import unwrapped
 from finetune.models.pairs import Shared, needs_alignment, share_prompts
 from finetune.recipe.types import Base
 
@@ -136,7 +137,7 @@ def _loss(
     model: Any, ids: torch.Tensor, mask: torch.Tensor, step: Step, live: Live
 ) -> torch.Tensor:
     """Backbone and head as TRL's `add_fused_lm_head` calls them, on the learnt tokens alone."""
-    whole = model.get_base_model() if hasattr(model, "peft_config") else model
+    whole = unwrapped(model)
     live.turn("activations", "forward")
     shared = {"shared": _together(step, model)} if step.together else {}
     out = whole.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **shared)

@@ -24,9 +24,14 @@ def is_adapted(model: Any) -> bool:
     return hasattr(model, "peft_config")
 
 
+def unwrapped(model: Any) -> Any:
+    """The model without PEFT's wrapping; adapters inside it stay active."""
+    return model.get_base_model() if is_adapted(model) else model
+
+
 def backbone_of(model: Any) -> Any:
-    """The model below its head, without PEFT's wrapping; adapters inside it stay active."""
-    return (model.get_base_model() if is_adapted(model) else model).base_model
+    """The model below its head, without PEFT's wrapping."""
+    return unwrapped(model).base_model
 
 
 def is_quantized(model: Any) -> bool:

@@ -20,6 +20,7 @@ import torch
 from transformers.integrations.liger import apply_liger_kernel
 
 from finetune.errors import FinetuneError
+from finetune.models.adapters import unwrapped
 from finetune.models.distributed import all_agree, one_format
 from finetune.models.hardware import device, on_cpu
 from finetune.recipe.types import Settings
@@ -106,7 +107,7 @@ def _tried(model: Any, parts: dict[str, bool], cast: torch.dtype | None) -> str:
     """Put the kernels in and hold what comes out against what came before; if that is something
     else, in this process or another, take them out again and say why.
     """
-    whole = model.get_base_model() if hasattr(model, "peft_config") else model
+    whole = unwrapped(model)
     take_out, reason = _way_back(whole), ""
     try:
         before = _reading(whole, cast)

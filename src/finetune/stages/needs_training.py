@@ -20,7 +20,7 @@ from finetune.recipe.types import Base, Dpo, Pretrain, Settings
 from finetune.sizes import size_text
 from finetune.stages import lengths as looked
 from finetune.stages.batches import split
-from finetune.stages.fastest import HERE, USABLE, fastest
+from finetune.stages.fastest import FORMATS, HERE, USABLE, fastest
 from finetune.stages.lengths import Lengths
 from finetune.stages.planned import (
     ASSUMED,
@@ -124,9 +124,9 @@ def _step(stage: Any, stand: Stand, rows: Lengths, size: int, again: bool) -> St
     on_cpu = stand.machine.on_cpu
     pairs = isinstance(stage, Dpo)
     length, learnt = rows.batch(size)
-    chosen = [name for name in ("bf16", "fp16") if settings.get(name)]
-    half = {"bf16": "bfloat16", "fp16": "float16"}[chosen[0]] if chosen else stand.machine.half
-    mixed = bool(chosen) or not (on_cpu or {"bf16", "fp16"} & set(settings))
+    chosen = [FORMATS[name] for name in FORMATS if settings.get(name)]
+    half = chosen[0] if chosen else stand.machine.half
+    mixed = bool(chosen) or not (on_cpu or FORMATS.keys() & set(settings))
     once = settings.get("precompute_ref_log_probs", not settings.get("sync_ref_model"))
     return Step(
         rows=size * (2 if pairs else 1),

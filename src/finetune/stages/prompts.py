@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from finetune.console import say, warn
 from finetune.data.pairs import Fitted
-from finetune.models.adapters import is_adapted, is_quantized
+from finetune.models.adapters import is_quantized, unwrapped
 from finetune.models.attention import FLASH
 from finetune.models.pairs import (
     PairCollator,
@@ -33,7 +33,7 @@ def tokens_together(policy: Policy, pairs: Sequence[Fitted], length: int, name: 
     """
     model = policy.model
     if policy.base.attn_implementation is None and model.config._attn_implementation == FLASH:
-        (model.get_base_model() if is_adapted(model) else model).set_attn_implementation("sdpa")
+        unwrapped(model).set_attn_implementation("sdpa")
     if reason := cannot_share(model, length):
         say(f"  {name}: a prompt goes through the model for each answer anew: {reason}")
         return 0
