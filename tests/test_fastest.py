@@ -114,3 +114,43 @@ def test_a_run_that_was_stopped_goes_on_the_way_it_began(learnt, tmp_path, monke
     assert found[0] == found[1]
     monkeypatch.setattr(fastest, "_device_name", lambda: "another")
     assert fastest.choose(model, learnt.base, batch, {}, job)[0] != found[0]
+
+
+@pytest.mark.parametrize(("tokens", "most"), [(100, 16), (1000, 4), (4000, 1), (10_000, 1)])
+def test_on_a_cpu_no_tensor_of_a_layer_grows_beyond_a_block(tokens, most):
+    """Rows x tokens x widest layer x 4 bytes; the head, however wide, sees what is learnt alone."""
+    import torch
+
+    from finetune.stages.fastest import BLOCK, most_at_once
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.head = torch.nn.Linear(8, 1000), torch.nn.Linear(8, 50_000)
+
+        def get_output_embeddings(self):
+            return self.head
+
+    rows = most_at_once(Model(), tokens, "cpu")
+    assert rows == most
+    assert rows in (1, 16) or rows * tokens * 4000 <= BLOCK < (rows + 1) * tokens * 4000
+    assert most_at_once(Model(), tokens, "cuda") == 16
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_the_plan_tells_as_many_at_once(kind, learnt, rows, tmp_path, monkeypatch):
+    from finetune.memory.machine import Machine
+    from finetune.stages import fastest, needs_training
+    from finetune.stages.planned import Model, Stand
+
+    stage = {"sft": sft, "dpo": dpo}[kind](rows, train=TRAIN)
+    model = Model(learnt.base, (sft(rows),))
+    machine = Machine("here", 10**10, 1e11, 1e10, "cpu")
+    chosen = []
+    for block in (1 << 24, 13_000, 1):
+        monkeypatch.setattr(fastest, "BLOCK", block)
+        found = run(stage, learnt, tmp_path / str(block) / kind)
+        planned = needs_training.of_training(stage, Stand(model=model, machine=machine))
+        assert found.facts["made_with"].startswith(f"{planned.way[0]} ")
+        chosen.append(planned.way[0])
+    assert chosen == [4, 2, 1]

@@ -23,6 +23,7 @@ from finetune.memory.experts import freeze_all_but
 from finetune.memory.live import Live
 from finetune.memory.parts import packed
 from finetune.models.load import read_config
+from finetune.models.lora_sum import add_in_one_product
 from finetune.models.stack import TOP, keep_at_work, lower
 from finetune.recipe.tuning import Esft
 from finetune.recipe.types import Base
@@ -73,6 +74,7 @@ def put_on(model: Any, configs: Sequence[Any]) -> Any:
     if below:
         keep_at_work(model, below)
         model.set_adapter(TOP)
+    add_in_one_product(model)
     return model
 
 

@@ -68,13 +68,18 @@ def shard(parameter: torch.Tensor) -> torch.Tensor:
     return getattr(parameter, "ds_tensor", parameter)
 
 
+def in_shards(parameter: torch.Tensor) -> bool:
+    """Whether other processes hold parts of it, as it lies here now."""
+    return hasattr(parameter, "ds_id") or isinstance(parameter, DTensor)
+
+
 def trained_weights(model: Any) -> dict[str, torch.Tensor] | None:
     """Whole trained weights by name, for `save_pretrained(state_dict=...)`; None if none is shared.
 
     Every process takes part, one weight at a time.
     """
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    if not any(hasattr(p, "ds_id") or isinstance(p, DTensor) for p in trained.values()):
+    if not any(map(in_shards, trained.values())):
         return None
     return {name: _whole(parameter) for name, parameter in trained.items()}
 

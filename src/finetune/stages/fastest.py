@@ -39,6 +39,9 @@ USABLE = 0.8  # of the free memory: allocators round, and rows of other lengths 
 AGAIN = 4 / 3  # time of a step whose activations are computed twice: forward, backward twice that
 FORMATS = {"bf16": "bfloat16", "fp16": "float16"}
 START = 256  # tokens in whose time the kernels of one pass through a model are started
+# Bytes of the largest tensor in a layer, on a CPU. glibc takes blocks above 32 MB from the system
+# and hands them back each time, page by page: half of it leaves room for what is put together.
+BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Batch:
     def rows(self) -> int:
         """Rows of one process."""
         return max(1, self.batch_size // world_size())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the longest row, or pair, sends through the model."""
+        return self.together or self.length * (2 if self.pairs else 1)
 
 
 @dataclass(frozen=True)
@@ -148,12 +156,12 @@ def at_most(model: Any, batch: Batch, size: int) -> float:
     """
     config = model.config.get_text_config()
     length = batch.together or batch.length
-    rows = size * (2 if batch.pairs and not batch.together else 1)
+    rows = size * batch.tokens // length
     tokens = min(size * batch.learnt, TOKEN_CHUNK_SIZE)  # TRL's head takes so many at a time
     layers, heads = (
         getattr(config, name, None) or 0 for name in ("num_hidden_layers", "num_attention_heads")
     )
-    widths = sum(map(_width, model.modules()))
+    widths = sum(sum(_features(each)) for each in model.modules())
     experts = sum(sum(each.shape[1:]) for each in model.parameters() if each.ndim == 3)
     chosen = getattr(config, "num_experts_per_tok", None) or 1
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
@@ -165,13 +173,23 @@ def at_most(model: Any, batch: Batch, size: int) -> float:
     )
 
 
-def _width(module: Any) -> int:
-    """Features that a linear layer reads and writes; of what an adapter wraps, counted inside."""
+def most_at_once(model: Any, tokens: int, device_type: str) -> int:
+    """Rows, or pairs, of so many tokens beyond which a device gets no faster; at least one."""
+    most = most_rows(device_type)
+    if device_type != "cpu":
+        return most
+    head = set(model.get_output_embeddings().modules())  # sees what is learnt alone, in chunks
+    widest = max(max(_features(each)) for each in model.modules() if each not in head)
+    return max(1, min(most, BLOCK // (4 * tokens * max(1, widest))))
+
+
+def _features(module: Any) -> tuple[int, int]:
+    """What a linear layer reads and writes; of what an adapter wraps, counted inside."""
     if hasattr(module, "base_layer"):
-        return 0
+        return 0, 0
     if hasattr(module, "nf"):  # transformers' Conv1D
-        return int(module.nx + module.nf)
-    return int(getattr(module, "in_features", 0) + getattr(module, "out_features", 0))
+        return module.nx, module.nf
+    return getattr(module, "in_features", 0), getattr(module, "out_features", 0)
 
 
 def _kept(model: Any, base: Base, batch: Batch, settings: Settings, job: Job) -> Way:
@@ -183,7 +201,7 @@ def _kept(model: Any, base: Base, batch: Batch, settings: Settings, job: Job) ->
     room = int(USABLE * _free())
     wanted = settings.get("gradient_checkpointing")
     need = _needs(model, base, batch, settings, room)
-    most = most_rows(device().type)
+    most = most_at_once(model, batch.tokens, device().type)
     way = fastest(batch.rows, batch.length, need, most=most, wanted=wanted, room=room)
     file.write_text(json.dumps({**asdict(way), "device": name}), encoding="utf-8")
     return way

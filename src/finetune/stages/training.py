@@ -18,9 +18,11 @@ from finetune.data.shorten import fitting
 from finetune.errors import FinetuneError
 from finetune.job import Job
 from finetune.models.adapters import is_adapted
+from finetune.models.causal import leave_masks_out
 from finetune.models.hardware import device, half, on_cpu, peak_memory
 from finetune.models.kernels import check_kernels
 from finetune.models.load import are_finite, parameter_count, read_config
+from finetune.models.lora_sum import add_in_one_product
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Settings, Tuned
 from finetune.stages.adalora import AllocateRanks, is_adalora
@@ -141,8 +143,12 @@ def adapter_rate(kind: Any, settings: Settings, model: Any, job: Job) -> Setting
 
 
 def attach(trainer: Any, job: Job, batch_size: float) -> None:
-    """Progress and checkpoint marks, for every trainer alike, in place of printed dictionaries."""
+    """What every trainer gets alike: faster layers, progress in place of printed dictionaries,
+    and checkpoint marks.
+    """
     score_learnt_tokens_only()
+    add_in_one_product(trainer.model)
+    leave_masks_out(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(job.name, batch_size))
     trainer.add_callback(StopAtNan(job.name))
