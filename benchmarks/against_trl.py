@@ -48,9 +48,9 @@ BY_HAND: dict[str, Any] = {
     "per_device_train_batch_size": BATCH,
     "gradient_accumulation_steps": 1,
 }
-# (rows of sft, pairs of dpo) trained on, and dialogues put together in one row.
-LOOKS = {"tiny": (192, 96, 1), "nf4": (192, 96, 1), "long": (16, 16, 3)}
-UNSEEN = 48
+LONG = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": BATCH // 4}
+# Rows of sft, pairs of dpo trained on, dialogues put together in one row, rows unseen.
+LOOKS = {"tiny": (192, 96, 1, 48), "nf4": (192, 96, 1, 48), "long": (16, 16, 3, 16)}
 
 
 def main() -> None:
@@ -162,9 +162,9 @@ def prepare(look: str, folder: str) -> dict[str, Any]:
     from finetune.recipe.types import Base, Data
     from finetune.tasks.examples import conversations, pairs
 
-    rows, chosen, together = LOOKS[look]
-    talks = conversations(Data(task="samsum", rows=(rows + UNSEEN) * together))
-    preferred = pairs(Data(task="samsum", sample="samsum_preferences", rows=chosen + UNSEEN))
+    rows, chosen, together, unseen = LOOKS[look]
+    talks = conversations(Data(task="samsum", rows=(rows + unseen) * together))
+    preferred = pairs(Data(task="samsum", sample="samsum_preferences", rows=chosen + unseen))
     sft = [{"prompt": talk.messages[:-1], "completion": talk.messages[-1:]} for talk in talks]
     sft = [longer(sft[at : at + together]) for at in range(0, len(sft), together)]
     before = sft if together > 1 else [{"prompt": []}] * len(preferred)
@@ -189,7 +189,8 @@ def prepare(look: str, folder: str) -> dict[str, Any]:
         tokenizer.save_pretrained(Path(folder) / "base")
         base = Base(model=str(Path(folder) / "base"))
     quantization = NF4 if look == "nf4" else None
-    return {"model": base.model, "quantization": quantization, "rows": folder}
+    found = {"model": base.model, "quantization": quantization, "rows": folder}
+    return {**found, "by_hand": LONG if look == "long" else {}}
 
 
 def longer(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -258,11 +259,12 @@ def plain(spec: dict[str, Any]) -> tuple[Any, int, str]:
     name, base = spec["stage"], base_of(spec)
     rows = read(Path(f"{spec['rows']}/{name}.jsonl"))
     options: dict[str, Any] = {"gradient_accumulation_steps": BATCH // 8}  # 8 rows at a time
-    if spec["way"] == "by_hand":
-        grouped = {"train_sampling_strategy": "group_by_length"} if name == "sft" else {}
-        options = {**BY_HAND, **grouped}
+    if spec["way"] in ("by_hand", "our_order"):
+        options = {**BY_HAND, **spec.get("by_hand", {})}
+    if spec["way"] == "by_hand" and name == "sft":
+        options["train_sampling_strategy"] = "group_by_length"
     if spec["way"] == "our_order":
-        options = {**BY_HAND, "train_sampling_strategy": "sequential"}
+        options["train_sampling_strategy"] = "sequential"
         rows = [rows[number] for number in our_order(rows, spec)]
     config = (DPOConfig if name == "dpo" else SFTConfig)(
         output_dir=spec["out"],
