@@ -78,7 +78,8 @@ def test_kernels_that_are_asked_for_are_told_and_train_the_same(llama, rows, tmp
     fast = run(sft(rows, train=train), ModelRef(base=llama), tmp_path / "fast" / "sft")
     assert fast.facts["made_with"].endswith(", Liger kernels")
     assert "Liger" not in plain.facts["made_with"]
-    assert len(calls) == 2 * 2 * (1 + 2)  # norm and rotation of two layers: the proof, two steps
+    # Norm and rotation of two layers: their proof, that of masks (two passes), two steps.
+    assert len(calls) == 2 * 2 * (1 + 2 + 2)
     assert losses(tmp_path / "fast" / "sft") == losses(tmp_path / "plain" / "sft")
 
 
