@@ -76,6 +76,8 @@ def act(what, job):
             raise RuntimeError("shapes differ\nin the second line")
         case "memory":
             raise MemoryError
+        case "gpu":
+            raise RuntimeError("CUDA error: unknown error\nDevice-side assertion tracking was off.")
         case "torch":
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes")
         case "disk":

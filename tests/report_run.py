@@ -84,7 +84,7 @@ def stage(folder: Path, name: str, key: str, rate: float, kept: bool) -> None:
     settings = {"data": {"rows": 400}}
     facts = {
         "sft": {"rows": 400, "steps": 30, "loss_first": 3.5, "loss_last": 1.25},
-        "dpo": {"rows": 90, "steps": 30, "step_0_loss": 0.693147, "reward_accuracy": 0.75},
+        "dpo": {"rows": 90, "steps": 30, "step_0_loss": 0.693147, "last_reward_accuracy": 0.75},
         "merge": {
             "onto": "dequantized",
             **{f"dequantized_{each}": 1.5e-6 for each in ("max_logit", "mean_logit", "mean_kl")},

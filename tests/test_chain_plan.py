@@ -116,6 +116,18 @@ def test_a_missing_record_is_not_done(done):
     assert told(recipe(done))["dpo"] == "run: its record is missing"
 
 
+@pytest.mark.parametrize("change", [{}, {"beta": 0.2}])
+def test_a_stage_whose_folder_was_deleted_does_not_run_for_the_first_time(done, change):
+    shutil.rmtree(folder_of(done, "dpo"))
+    assert told(recipe(done, dpo=change))["dpo"] == "run: its folder is gone"
+
+
+def test_a_deleted_folder_is_missed_beside_one_of_other_settings(done):
+    run(recipe(done, dpo={"beta": 0.2}))
+    shutil.rmtree(max(done.glob("run/dpo-*"), key=lambda folder: folder.stat().st_mtime))
+    assert told(recipe(done, dpo={"beta": 0.2}))["dpo"] == "run: its folder is gone"
+
+
 def test_an_interrupted_stage_resumes_from_its_last_whole_checkpoint(tmp_path, monkeypatch):
     given = recipe(tmp_path)
     step = make(given).steps[0]

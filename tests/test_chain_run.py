@@ -15,12 +15,12 @@ import chain_fakes
 import pytest
 from chain_fakes import recipe
 
-from finetune.chain import child, inside, room
+from finetune.chain import child, inside, mishap, room
 from finetune.chain.files import write_json
 from finetune.chain.lock import lock
 from finetune.chain.plan import make
 from finetune.chain.run import run
-from finetune.errors import FinetuneError, StoreError
+from finetune.errors import AGAIN, FinetuneError, StoreError
 from finetune.recipe.types import Base
 
 PATIENCE = 60.0  # for what takes a second or two when nothing else runs
@@ -104,6 +104,34 @@ def test_a_failing_stage_is_told_with_its_remedy_and_what_is_safe(tmp_path, act,
         assert "Traceback" in trace.read_text()
         assert "dpo-" in text
     assert make(recipe(tmp_path)).steps[0].status == "keep"
+
+
+ADVICE = "\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("CUDA error: unspecified launch failure", AGAIN),
+        ("CUDA error: uncorrectable ECC error encountered", AGAIN),
+        ("NCCL error in: ProcessGroupNCCL.cpp:77, unhandled cuda error (run with", AGAIN),
+        ("CUDA error: device-side assert triggered", None),
+        ("CUDA error: no kernel image is available for execution on the device", None),
+        ("CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasGemmEx`", None),
+        ("CUDA out of memory. Tried to allocate 2.00 GiB.", 1),
+        ("CUDA error: out of memory", 1),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", 1),
+    ],
+)
+def test_a_gpu_that_fails_may_be_tried_again_and_a_mistake_not(tmp_path, text, code):
+    told = mishap.translate(RuntimeError(text + ADVICE), tmp_path)
+    assert (told.code if told else None) == code
+
+
+def test_the_run_ends_with_the_exit_code_of_a_gpu_that_fell_off_the_bus(tmp_path):
+    with pytest.raises(FinetuneError, match="dpo stopped: the GPU or its driver failed") as caught:
+        run(recipe(tmp_path, dpo={"act": "gpu"}))
+    assert caught.value.code == AGAIN
 
 
 def test_in_a_stages_process_the_libraries_are_no_garbage_to_look_through(tmp_path, monkeypatch):

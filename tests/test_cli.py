@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,15 @@ def test_show_prints_the_table_and_one_stage_in_full(given, capsys):
     out = capsys.readouterr().out
     assert "transformers" in out
     assert "batch_size" in out
+    assert re.search(r"rows from\n  data +\S*pairs.jsonl\n", out)
+
+
+@pytest.mark.parametrize("command", ["report", "score", "clean"])
+def test_what_is_neither_a_run_folder_nor_a_recipe_is_told_as_neither(given, capsys, command):
+    assert ends(command, "runs/nowhere") == 1
+    assert "no such run folder, and no such recipe" in capsys.readouterr().err
+    assert ends(command, "nowhere.yaml") == 1
+    assert "no such run folder, and" not in capsys.readouterr().err
 
 
 def test_show_tells_a_wrong_stage_and_one_that_is_not_done(given, capsys):

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from random import Random
 
 import mutations
@@ -57,6 +59,23 @@ def test_skip_does_not_go_on_with_nothing(tmp_path):
     path = write(tmp_path / "a.jsonl", [NO_ANSWER] * 3)
     with pytest.raises(DataError, match="3 of 3 rows cannot be used: lines 1, 2, 3"):
         conversations(Data(path=path, on_bad_row="skip"))
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="iconv is not installed")
+@pytest.mark.parametrize("name", ["from windows.csv", "rows.jsonl"])
+def test_a_table_that_windows_wrote_is_mended_by_the_command_that_is_told(tmp_path, name):
+    row = {"prompt": "Was kostet das Café?", "completion": "5 €, „bar“"}
+    text = f"{json.dumps(row, ensure_ascii=False)}\n"
+    if name.endswith("csv"):
+        text = 'prompt,completion\n{prompt},"{completion}"\n'.format_map(row)
+    path = tmp_path / name
+    path.write_bytes(text.encode("cp1252"))
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        conversations(Data(path=str(path)))
+    command = re.search(r"iconv .*", str(caught.value))
+    subprocess.run(command[0], shell=True, check=True)
+    (mended,) = conversations(Data(path=str(path.with_name(f"utf8-{name}"))))
+    assert [turn["content"] for turn in mended.messages] == list(row.values())
 
 
 def test_rows_of_a_task_are_refused_one_by_one(tmp_path):

@@ -440,3 +440,18 @@ def test_real_pairs_are_carried_through_exactly(realdata):
     for pair, row in zip(pairs(Data(path=str(path))), raw, strict=True):
         for name in ("prompt", "chosen", "rejected"):
             assert [turn["content"] for turn in getattr(pair, name)] == [row[name]]
+
+
+@pytest.mark.parametrize(
+    ("values", "shape"),
+    [
+        ((0, 1, 0, 1, None), "flag"),
+        (("0", "1", "", "true"), "truth"),
+        ((0, 1, 0, 1, 2, None), "number"),
+        (("0", "1", "0", "1", "2", "NA"), "text"),
+    ],
+)
+def test_a_column_is_one_of_flags_only_if_all_its_values_are(tmp_path, values, shape):
+    given = [{"frage": "Which?", "prio": value} for value in values]
+    with pytest.raises(DataError, match=rf"frage \(text\), prio \({shape}\)"):
+        rows(tmp_path, Conversation, given)

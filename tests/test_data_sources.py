@@ -233,14 +233,17 @@ BROKEN = {
     "empty.jsonl": (b"", "no rows"),
     "blank.txt": (b"\n \n", "no rows"),
     "head.csv": (b"prompt,completion\n", "no rows"),
-    "utf16.jsonl": (as_jsonl().decode().encode("utf-16"), "line 1: this file is UTF-16"),
+    "utf16.jsonl": (
+        as_jsonl().decode().encode("utf-16"),
+        "line 1: .* UTF-16.*\n.*iconv -f UTF-16 ",
+    ),
     "cut.jsonl.gz": (gzip.compress(as_jsonl() * 99)[:-20], "line 5.*breaks off"),
     "no.jsonl.gz": (as_jsonl(), "line 1.*breaks off"),
     "cut.jsonl.xz": (lzma.compress(as_jsonl())[:-8], "line 7: the file breaks off"),
     "open.json": (json.dumps(ROWS, indent=1).encode()[:-2], "line 25: the array is not closed"),
     "fault.json": (b'[\n{"prompt": "a"},\n{"prompt" "b"}\n]', "line 3: not JSON"),
     "behind.json": (b'[{"prompt": "a", "completion": "b"}]\n[]', "line 2|follows the end"),
-    "latin.json": ('[\n{"prompt": "é"}]'.encode("latin-1"), "line 2: not UTF-8"),
+    "latin.json": ('[\n{"prompt": "é"}]'.encode("latin-1"), "line 2: not UTF-8\n.*CP1252"),
     "twice.csv": (b"prompt,prompt\na,b\n", "line 1: the first line"),
     "open.csv": (b'prompt,"completion\na,b\n', "line 1: is not CSV"),
     "no.parquet": (b"PAR1 no", "row 1: cannot be read"),
@@ -295,6 +298,27 @@ def test_a_hub_id_that_cannot_be_reached_is_told(tmp_path):
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.count("nobody/never-heard-of: cannot be read from the hub") == 2, done.stderr
+
+
+def test_a_hub_that_does_not_answer_is_told_once_and_not_at_each_try(monkeypatch, capsys):
+    from huggingface_hub.utils import _http
+    from huggingface_hub.utils._http import http_backoff
+
+    from finetune.stages.quiet import Unanswered
+
+    waited = []
+    monkeypatch.setattr(_http.time, "sleep", waited.append)
+    listening = Unanswered()
+    _http.logger.addFilter(listening)
+    try:
+        with pytest.raises(Exception, match="refused"):
+            http_backoff("GET", "http://127.0.0.1:9/nobody/x")
+    finally:
+        _http.logger.removeFilter(listening)
+    assert len(waited) == 5
+    told = capsys.readouterr().err
+    assert told.count("\n") == told.count("http://127.0.0.1:9/nobody/x") == 1
+    assert "it is asked again" in told
 
 
 def test_nothing_is_left_behind_in_the_folder_for_temporary_files(tmp_path, monkeypatch):

@@ -87,6 +87,13 @@ def test_null_for_a_key_that_nothing_set_leaves_the_default(tmp_path):
     assert loaded(tmp_path, SFT, "seed=null", "sft.batch_size=null").stages[0].batch_size == 32
 
 
+def test_null_makes_room_for_a_key_that_excludes_another(tmp_path):
+    text = SFT.replace("lora: {}", "batch_size: 8, lora: {}")
+    assert text != SFT
+    stage = loaded(tmp_path, text, "sft.batch_size=null", "sft.batch_tokens=4096").stages[0]
+    assert (stage.batch_size, stage.batch_tokens) == (32, 4096)
+
+
 def test_null_is_a_value_where_the_field_takes_it(tmp_path):
     assert child(tmp_path, "", "sft.train.max_length=null").stages[0].train == {"max_length": None}
 

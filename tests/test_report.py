@@ -54,6 +54,31 @@ def test_a_tie_and_a_metric_without_direction_are_not_marked():
     assert "*" not in text.removesuffix(LEGEND)
 
 
+PAIR = {"difference": 1, "low": 0, "high": 2, "p": 0.5, "wins": 1, "ties": 8, "losses": 0}
+
+
+@pytest.mark.parametrize(
+    ("means", "headline"),
+    [
+        ({"exact": (0, 0), "length": (3, 9), "rouge": (1, 2)}, "rouge"),
+        ({"exact": (0, 1), "length": (3, 9), "rouge": (1, 2)}, "exact"),
+        ({"exact": (0, 0), "length": (3, 9), "rouge": (1, 1)}, "exact"),
+        ({"length": (3, 9)}, "length"),
+    ],
+)
+def test_models_are_compared_on_the_first_metric_that_tells_them_apart(means, headline):
+    better = {"exact": "higher", "length": "neither", "rouge": "higher"}
+    models = {
+        model: {name: (values[at], 0) for name, values in means.items()}
+        for at, model in enumerate(("base", "sft"))
+    }
+    models["lead_3"] = dict.fromkeys(means, (7, 0))
+    pairs = {"sft": dict.fromkeys(means, PAIR)}
+    metrics = {name: better[name] for name in means}
+    text = scores({"t": part(models, metrics, pairs=pairs, baselines=["lead_3"])})
+    assert f"{headline} against base" in text
+
+
 def test_a_metric_that_a_model_does_not_have_leaves_a_dash():
     models = {"base": {"a": (1, 0), "b": (2, 0)}, "sft": {"a": (1, 0)}}
     lines = scores({"t": part(models, {"a": "lower", "b": "higher"})}).splitlines()

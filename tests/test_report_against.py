@@ -85,6 +85,35 @@ def test_only_keys_that_differ_are_listed(folders):
     assert found == {"sft.train.learning_rate": ["–", "0.1"]}
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ((["{}"], ["{r: 16}"]), {"lora.r": ["8", "16"]}),
+        ((["{}"], ["{r: 8, lora_dropout: 0.0}"]), {}),
+        ((["{r: 4}"], ["continue"]), {"lora.r": ["4", "–"], "lora": ["–", "continue"]}),
+        ((["{}", "max_steps: 9"], []), {"lora": ["{}", "–"], "train.max_steps": ["9", "–"]}),
+        (
+            (["{}", "weight_decay: 0.1"], ["{r: 16}", "learning_rate: 0.1"]),
+            {
+                "lora.r": ["8", "16"],
+                "train.weight_decay": ["0.1", "0.0"],
+                "train.learning_rate": ["–", "0.1"],  # of an adapter it is the chain's own
+            },
+        ),
+    ],
+)
+def test_what_a_recipe_leaves_out_is_compared_as_the_default_it_is(tmp_path, settings, told):
+    runs = []
+    for name, given in zip(("one", "other"), settings, strict=True):
+        lora, *train = given or [""]
+        block = "".join(
+            [", lora: " * bool(lora), lora, *(f", train: {{{each}}}" for each in train)]
+        )
+        recipe = report_run.RECIPE.replace("samsum}", f"samsum}}{block}")
+        runs.append(gather(report_run.make(tmp_path / name, recipe=recipe)))
+    assert dict(differing(runs)) == {f"sft.{key}": values for key, values in told.items()}
+
+
 def test_stages_and_tasks_are_told_by_their_names(folders, tmp_path):
     tasks = "- evaluate: {tasks: [{task: samsum}, {task: loss, name: held out, rows: 3}]}\n"
     third = report_run.make(tmp_path / "third", recipe=report_run.RECIPE + tasks)

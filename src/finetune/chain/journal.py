@@ -12,13 +12,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from finetune import ranks
 from finetune.chain.files import write_json
 from finetune.chain.links import needed
-from finetune.chain.plan import Plan
 from finetune.recipe.dump import as_yaml, plain
+
+if TYPE_CHECKING:
+    from finetune.chain.plan import Plan
 
 NAME = "run.json"
 Ending = Literal["running", "done", "failed", "stopped"]
@@ -57,6 +59,14 @@ def read(folder: Path) -> Journal | None:
         return Journal(**{**found, "steps": [Entry(**each) for each in found["steps"]]})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def finished(folder: Path) -> dict[str, str]:
+    """Name -> key of the stages that the last run had done at its end, or had found done."""
+    found = read(folder)
+    steps = found.steps if found else []
+    done = found is not None and found.ending == "done"
+    return {each.name: each.key for each in steps if done or each.status == "keep"}
 
 
 @contextmanager

@@ -21,6 +21,12 @@ CUT = ("No space left on device", "PytorchStreamWriter failed writing", ". unexp
 # What gloo and NCCL say when another rank is gone.
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process")
 
+# What drivers of GPUs say of a program's own mistakes, which come again on any of them.
+OF_PROGRAMS = (
+    *("device-side assert", "no kernel image", "not supported", "_not_supported"),
+    *("invalid argument", "invalid configuration", "invalid device", "invalid_value"),
+)
+
 
 @contextmanager
 def folder_errors(folder: Path) -> Iterator[None]:
@@ -72,6 +78,13 @@ def translate(error: BaseException, folder: Path) -> FinetuneError | None:
             remedy="A process or machine went away; run again to go on from the last checkpoint.",
             code=AGAIN,
         )
+    if _is_of_the_gpu(error, _first_line(text)):
+        return FinetuneError(
+            f"the GPU or its driver failed ({_first_line(text)})",
+            remedy="Run again to go on from the last checkpoint; if it comes again, take another "
+            "GPU (`nvidia-smi` and the system's log, under Xid, tell of this one).",
+            code=AGAIN,
+        )
     return None
 
 
@@ -113,7 +126,18 @@ def _is_out_of_memory(error: BaseException, text: str) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or "out of memory" in text
         or "can't allocate memory" in text
+        or "CUBLAS_STATUS_ALLOC_FAILED" in text
     )
+
+
+def _is_of_the_gpu(error: BaseException, line: str) -> bool:
+    """Whether the first line (others only advise) tells of a failure that another GPU may not have.
+
+    A GPU that falls off the bus, its memory's errors, and what a crashed driver answers.
+    """
+    told = line.lower()
+    failed = isinstance(error, RuntimeError) and ("cuda error" in told or "hip error" in told)
+    return failed and not any(sign in told for sign in OF_PROGRAMS)
 
 
 def _first_line(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from finetune.chain import verify
+from finetune.chain import journal, verify
 from finetune.chain.files import shown
 from finetune.chain.fingerprint import Fingerprints
 from finetune.chain.inputs import adapter_path, problems, together
@@ -120,7 +120,9 @@ def _where(stage: Stage, keyed: Keyed, store: Store) -> str:
 def _changed(
     recipe: Recipe, stage: Stage, keyed: Keyed, store: Store, before: dict[str, Step]
 ) -> str:
-    last = store.newest(stage.name)
+    last, once = store.newest(stage.name), journal.finished(store.folder).get(stage.name)
+    if once == keyed.key or (once and last is None):
+        return "its folder is gone"
     if last is None:
         return "first time"
     if last.key == keyed.key:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.commands.command import Command, out, recipe_of, takes_recipe
+from finetune.commands.command import Command, is_run_folder, out, recipe_of, takes_recipe
 from finetune.errors import FinetuneError
 from finetune.sizes import size_text
 
@@ -63,9 +63,8 @@ def _place(parsed: argparse.Namespace) -> tuple[Store, Wanted]:
     from finetune.chain.plan import make
     from finetune.chain.store import Store
 
-    folder = Path(parsed.recipe)
-    if folder.is_dir():
-        folder = folder.resolve()
+    if is_run_folder(parsed.recipe):
+        folder = Path(parsed.recipe).expanduser().resolve()
         return Store(folder), Wanted.by_journal(folder)
     plan = make(recipe_of(parsed))
     return plan.store, Wanted.by_plan(plan)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune import ranks
-from finetune.errors import FinetuneError
+from finetune.errors import FinetuneError, Problem, RecipeError
 from finetune.recipe import find, load
+from finetune.recipe.finding import missing, shipped
 from finetune.recipe.types import Recipe
 
 
@@ -54,6 +55,18 @@ def named_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """The recipe in a file, or the one that ships under this name."""
     path = Path(name)
     return load(path if path.is_file() else find(name), list(changes))
+
+
+def is_run_folder(name: str) -> bool:
+    """Whether a word names a run's folder; otherwise it names a recipe.
+
+    Raises:
+        RecipeError: it names neither.
+    """
+    path = Path(name).expanduser()
+    if not (path.exists() or shipped(name) or path.suffix in {".yaml", ".yml"}):
+        raise RecipeError([Problem(f"no such run folder, and {missing(path)}", name)])
+    return path.is_dir()
 
 
 def known_stage(name: str, names: Sequence[str]) -> str:

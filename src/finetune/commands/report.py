@@ -6,7 +6,7 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from finetune.commands.command import Command, named_recipe, out
+from finetune.commands.command import Command, is_run_folder, named_recipe, out
 from finetune.errors import FinetuneError
 
 
@@ -35,8 +35,8 @@ def _report(parsed: argparse.Namespace) -> None:
 
 def _folder(run: str) -> Path:
     """The run's folder, given itself or by the recipe that names it."""
-    if Path(run).is_dir():
-        return Path(run)
+    if is_run_folder(run):
+        return Path(run).expanduser()
     from finetune.chain.plan import store_of
 
     return store_of(named_recipe(run)).folder

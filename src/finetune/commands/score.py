@@ -7,7 +7,14 @@ from pathlib import Path
 
 from finetune import console
 from finetune.chain.record import Record
-from finetune.commands.command import Command, known_stage, out, recipe_of, takes_recipe
+from finetune.commands.command import (
+    Command,
+    is_run_folder,
+    known_stage,
+    out,
+    recipe_of,
+    takes_recipe,
+)
 from finetune.errors import FinetuneError
 
 
@@ -34,8 +41,8 @@ def _evaluations(parsed: argparse.Namespace) -> dict[str, Record]:
     from finetune.chain.store import Store
     from finetune.recipe.types import Evaluate
 
-    if Path(parsed.recipe).is_dir():
-        found = Store(Path(parsed.recipe).resolve()).evaluations()
+    if is_run_folder(parsed.recipe):
+        found = Store(Path(parsed.recipe).expanduser().resolve()).evaluations()
     else:
         records = outcome(make(recipe_of(parsed))).records
         found = {name: each for name, each in records.items() if each.kind == Evaluate.kind}

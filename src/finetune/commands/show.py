@@ -22,13 +22,12 @@ def _show(parsed: argparse.Namespace) -> None:
     found = outcome(make(recipe_of(parsed)))
     if not parsed.stage:
         return out(closing(found))
-    names = [step.stage.name for step in found.plan.steps]
-    name = known_stage(parsed.stage, names)
+    steps = {step.stage.name: step for step in found.plan.steps}
+    name = known_stage(parsed.stage, list(steps))
     if name not in found.records:
-        step = found.plan.steps[names.index(name)]
         again = shlex.join(["finetune", "run", parsed.recipe, *parsed.changes])
-        raise FinetuneError(f"{name!r} is not done ({step})", remedy=f"Run: {again}")
-    return out(details(found.records[name]))
+        raise FinetuneError(f"{name!r} is not done ({steps[name]})", remedy=f"Run: {again}")
+    return out(details(found.records[name], steps[name].stage))
 
 
 COMMAND = Command(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from finetune.data.lines import BOM, Broken, numbered, opened
+from finetune.data.lines import BOM, NOT_UTF8, Broken, as_utf8, numbered, opened
 from finetune.errors import DataError
 
 Row = dict[str, Any]
@@ -35,7 +35,7 @@ def _row(line: bytes) -> Row | Broken:
     try:
         value = _DECODER.decode(line.decode().rstrip())
     except UnicodeDecodeError as error:
-        return _broken(line, f"is not UTF-8 at byte {error.start + 1}")
+        return _broken(line, f"is {NOT_UTF8} at byte {error.start + 1}")
     except RecursionError:
         return _broken(line, "is nested too deeply")
     except json.JSONDecodeError as error:
@@ -110,7 +110,11 @@ def _text(file: Path) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise _fault(file, line, "not UTF-8") from error
+        raise DataError(
+            NOT_UTF8,
+            where=f"{file} line {line}",
+            remedy=as_utf8(file),
+        ) from error
 
 
 def _values(text: str, file: Path) -> Iterator[tuple[int, Any]]:

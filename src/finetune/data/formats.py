@@ -53,11 +53,13 @@ def recognise(first: Sequence[Row], rows: Rows, wanted: type, layouts: Sequence[
     return Reading(layout, made[0], _said(layout, columns, shapes, made[1]))
 
 
+# A column of 0, 1 and 2 is no column of flags, however many are 0 and 1.
+WIDER = {"truth": "text", "flag": "number"}
 Fit = tuple[Layout, tuple[str, ...]]  # a layout, and the columns it reads here
 
 
 def _shapes(rows: Sequence[Row]) -> dict[str, str]:
-    """Column -> the most frequent shape of its values, nulls aside."""
+    """Column -> the most frequent shape of its values, nulls aside; of wider ones the wider."""
     counts: dict[str, Counter[str]] = {}
     for row in rows:
         for name, value in row.items():
@@ -66,7 +68,9 @@ def _shapes(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _most(found: Counter[str]) -> str:
-    return next((each for each, _ in found.most_common() if each != "null"), "null")
+    most = next((each for each, _ in found.most_common() if each != "null"), "null")
+    wider = WIDER.get(most, most)
+    return wider if wider in found else most
 
 
 def _fitting(layouts: Sequence[Layout], first: Sequence[Row], by_shape: bool) -> list[Fit]:

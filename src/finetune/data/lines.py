@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any, cast
 
 from finetune.errors import DataError
@@ -30,6 +31,17 @@ class Broken:
 
     reason: str
     text: str
+
+
+NOT_UTF8 = "not UTF-8"
+
+
+def as_utf8(file: str | Path, encoding: str = "") -> str:
+    """The way out for a file in another encoding; where none is known, that of Windows."""
+    new = Path(file).with_name(f"utf8-{Path(file).name}")
+    guessed = "" if encoding else ", if it comes from Windows,"
+    command = f"iconv -f {encoding or 'CP1252'} -t UTF-8 {quote(str(file))} > {quote(str(new))}"
+    return f"Save it as UTF-8{guessed} with {command}"
 
 
 def numbered(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -100,6 +112,6 @@ def _unmarked(line: bytes, file: Path) -> bytes:
             raise DataError(
                 f"this file is {name}, and rows are read as UTF-8",
                 where=f"{file} line 1",
-                remedy=f"Save it as UTF-8: iconv -f {name} -t UTF-8 {file.name}",
+                remedy=as_utf8(file, name),
             )
     return line.removeprefix(BOM)

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from finetune.data.lines import NOT_UTF8, as_utf8
 from finetune.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Refusals:
         ]
         if self.count > len(self.first):
             listed.append(f"and {self.count - len(self.first):,} more")
+        if any(NOT_UTF8 in reason for _, reason in self.first):
+            remedy = f"{as_utf8(self.first[0][0].file)}\n  {remedy}"
         head = f"{self.count:,} of {self.read:,} rows cannot be used"
         what = f"{head}: {listed[0]}" if len(listed) == 1 else "\n    ".join([head, *listed])
         return DataError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from finetune.data.documents import Row, json_rows
 from finetune.data.examples import Origin
-from finetune.data.lines import Broken, numbered
+from finetune.data.lines import NOT_UTF8, Broken, numbered
 from finetune.data.locate import Source, locate
 from finetune.data.tables import csv_rows
 from finetune.errors import DataError
@@ -77,7 +77,7 @@ def _texts(file: Path) -> Iterator[tuple[int, Row | Broken]]:
         try:
             yield number, {"text": text.decode()}
         except UnicodeDecodeError as error:
-            reason = f"is not UTF-8 at byte {error.start + 1}"
+            reason = f"is {NOT_UTF8} at byte {error.start + 1}"
             yield number, Broken(reason, text.decode(errors="backslashreplace"))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetune.data.documents import Row
-from finetune.data.lines import Broken, numbered
+from finetune.data.lines import NOT_UTF8, Broken, numbered
 from finetune.errors import DataError
 
 Line = tuple[int, str]
@@ -90,5 +90,5 @@ def _misfit(values: list[str], names: list[str], taken: list[Line]) -> str:
         return f"has {len(values)} values for {len(names)} columns{over}"
     for name, value in zip(names, values, strict=True):
         if not value.isascii() and any("\udc80" <= character <= "\udcff" for character in value):
-            return f"is not UTF-8 in column {name!r}"
+            return f"is {NOT_UTF8} in column {name!r}"
     return ""

@@ -173,6 +173,11 @@ def is_null(node: Node) -> bool:
     return isinstance(node, Scalar) and node.value is None
 
 
+def is_removed(node: Node) -> bool:
+    """Whether a key is taken away, by a null laid over it."""
+    return isinstance(node, Scalar) and node.removes
+
+
 def keys_of(node: Node | None) -> set[str]:
     """The keys of a mapping; none of anything else."""
     return set(node.entries) if isinstance(node, Block) else set()

@@ -11,7 +11,7 @@ from typing import Any
 from finetune.embedded import BASES
 from finetune.recipe.check import check
 from finetune.recipe.data_check import seeded
-from finetune.recipe.fields import is_null
+from finetune.recipe.fields import is_null, is_removed
 from finetune.recipe.finding import missing, shipped
 from finetune.recipe.header import without_header
 from finetune.recipe.layers import StageNode, lay, overrides, stage_of
@@ -117,7 +117,7 @@ def _recipe(block: Block, reading: Reading, file: Path) -> Recipe:
 def _named(block: Block, name: str) -> Block:
     """The block with this name, unless it has its own."""
     own = block.get("name")
-    if own is not None and not (is_null(own) and getattr(own, "removes", False)):
+    if own is not None and not is_removed(own):
         return block
     given = Entry(block.place, Scalar(name, name, block.place))
     return Block({**block.entries, "name": given}, block.place)

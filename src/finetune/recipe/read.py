@@ -22,6 +22,7 @@ from finetune.recipe.fields import (
     fit,
     is_empty,
     is_null,
+    is_removed,
     named,
     title,
 )
@@ -85,7 +86,8 @@ class Reading:
         values = dict(given)
         for key, entry in inner:
             name = f"{path}.{key}" if path else key
-            self.places[name] = entry.place
+            if not is_removed(entry.node):
+                self.places[name] = entry.place
             if key not in known:
                 what = "no such key" if path else "no such key, and no stage of this name"
                 names = tuple(known) if path else (*TOP, *(name for name, _ in self.chain))
@@ -109,7 +111,7 @@ class Reading:
 
     def is_filled(self, entry: Entry, name: str, hint: Any) -> bool:
         """Whether a key has a value to read: not taken away, not left blank."""
-        if is_null(entry.node) and getattr(entry.node, "removes", False):
+        if is_removed(entry.node):
             return type(None) in typing.get_args(hint)
         if is_empty(entry.node):
             self.refuse(entry.place, name, "has no value; write one, or remove the line")
@@ -219,7 +221,7 @@ class Reading:
                     values[key] = self.settings(inner, entry.node, name, stage_kind)
                 elif self.is_known(class_name, key, entry, path, stage_kind):
                     row = fields_of(class_name)[key]
-                    if is_null(entry.node) and entry.node.removes and "null" not in row.types:  # type: ignore[union-attr]
+                    if is_removed(entry.node) and "null" not in row.types:
                         continue
                     values[key] = fit(entry.node, row.types, row.choices)
                     if reason := why_not_value(class_name, key, values[key]):
@@ -240,7 +242,7 @@ class Reading:
             names = allowed(class_name, stage_kind)
             what = f"no such field in {title(class_name)}"
             raise Unfit(unknown(key, path, names, what, self.chain))
-        if is_empty(entry.node) and not getattr(entry.node, "removes", False):
+        if is_empty(entry.node) and not is_removed(entry.node):
             raise Unfit("has no value; write one, or remove the line")
         return True
 

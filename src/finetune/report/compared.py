@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune.report.layout import WIDTH, columns, number, spread
+from finetune.report.scores import table_of
 
 Part = Mapping[str, Any]  # one task of a comparison
 BEST = "*"
@@ -35,7 +36,9 @@ def _task(title: str, part: Part) -> list[str]:
         )
         for first, chunk in _chunks(title, part, cells)
     ]
-    return [*tables, _against(metrics[0]["name"], part)] if part["pairs"] else tables
+    headline = table_of("", title, part).headline
+    name = headline.name if headline else metrics[0]["name"]
+    return [*tables, _against(name, part)] if part["pairs"] else tables
 
 
 def _anyone_has(part: Part, metric: str) -> bool:

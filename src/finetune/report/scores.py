@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -92,8 +93,19 @@ class Table:
 
     @property
     def headline(self) -> Metric | None:
-        """The first metric with a direction."""
-        return next((metric for metric in self.metrics if metric.sign), None)
+        """The first metric with a direction that tells models apart, else the first with one."""
+        directed = [metric for metric in self.metrics if metric.sign]
+        apart = (metric for metric in directed if metric.in_table and self._differs(metric))
+        return next(apart, directed[0] if directed else None)
+
+    def _differs(self, metric: Metric) -> bool:
+        """Whether not all models have the same mean; free baselines are left out."""
+        found = [
+            number(values[metric.name].mean)
+            for name, values in self.models.items()
+            if metric.name in values and name not in self.baselines
+        ]
+        return len(set(found)) > 1
 
     def _is_known(self, metric: Metric) -> bool:
         return any(metric.name in values for values in self.models.values())
@@ -115,10 +127,11 @@ class Table:
 def tables(record: Record, reader: Reader) -> list[Table]:
     """One for each task of an evaluation; none of other stages."""
     compared = reader.table(record.folder / COMPARISON)
-    return [_table(record.name, name, found) for name, found in compared.items()]
+    return [table_of(record.name, name, found) for name, found in compared.items()]
 
 
-def _table(stage: str, name: str, found: dict[str, Any]) -> Table:
+def table_of(stage: str, name: str, found: Mapping[str, Any]) -> Table:
+    """A task of a comparison, as it lies in its file."""
     return Table(
         stage=stage,
         name=name,

@@ -2,28 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import yaml
 
+from finetune.recipe.fields import fields_of
+from finetune.recipe.types import STAGES
 from finetune.report.gather import Run
 
 UNSET = "–"
 WHERE_IT_LIES = ("name", "output_dir")
+# Blocks whose fields, left out, are what the library has for them: but for these, which the chain,
+# the machine, the model or another setting chooses then.
+FILLED = ("lora", "train")
+CHOSEN = {
+    *("bf16", "fp16", "gradient_checkpointing", "learning_rate", "logging_first_step"),
+    *("logging_nan_inf_filter", "logging_steps", "max_length", "max_steps", "num_train_epochs"),
+    *("precompute_ref_log_probs", "save_steps", "train_sampling_strategy", "use_liger_kernel"),
+}
 
 
 def differing(runs: list[Run]) -> list[tuple[str, list[str]]]:
-    """Keys whose values are not the same in all runs, with the value of each run."""
-    found = [_everything(run) for run in runs]
-    keys = dict.fromkeys(key for each in found for key in each)
-    rows = [(key, [each.get(key, UNSET) for each in found]) for key in keys]
-    return [(key, values) for key, values in rows if len(set(values)) > 1]
+    """Keys whose values are not the same in all runs, with the value of each run.
+
+    Where a run leaves out what another sets, the value is the default that holds there.
+    """
+    recipes = [yaml.safe_load(run.journal.recipe) or {} for run in runs]
+    written = [_everything(*each) for each in zip(recipes, runs, strict=True)]
+    found = [_defaults(recipe) | each for recipe, each in zip(recipes, written, strict=True)]
+    keys = dict.fromkeys(key for each in written for key in each)
+    rows = {key: [each.get(key, UNSET) for each in found] for key in keys}
+    return [(key, row) for key, row in rows.items() if len(set(row)) > 1 and not _told(key, rows)]
 
 
-def _everything(run: Run) -> dict[str, str]:
+def _told(key: str, rows: Mapping[str, list[str]]) -> bool:
+    """Whether this is an empty block of one run, of which another sets fields."""
+    return set(rows[key]) <= {"{}", UNSET} and any(each.startswith(f"{key}.") for each in rows)
+
+
+def _defaults(recipe: dict[str, Any]) -> dict[str, str]:
+    """What the fields of blocks are that a recipe leaves out, stage by stage."""
+    found = {}
+    for stage in recipe.get("stages", ()):
+        [kind], [settings] = stage, stage.values()
+        name, own = settings.get("name", kind), {"train": {}, **settings}
+        for block in fields(STAGES[kind]) if kind in STAGES else ():
+            if block.name in FILLED and isinstance(own.get(block.name), dict):
+                for key, field in fields_of(block.metadata["fills"][0]).items():
+                    if field.default is not None and key not in CHOSEN:
+                        found[f"{name}.{block.name}.{key}"] = _text(field.default)
+    return found
+
+
+def _everything(recipe: dict[str, Any], run: Run) -> dict[str, str]:
     """The recipe's settings, the content they were used on, and the versions used."""
-    recipe = yaml.safe_load(run.journal.recipe) or {}
     own = {key: value for key, value in recipe.items() if key not in WHERE_IT_LIES}
     found = {path: _text(value) for path, value in _flat(own)}
     for record in run.records:

@@ -17,9 +17,9 @@ from finetune.scoring.files import comparison
 
 # The facts that a person looks at first; the others stand in `finetune show RECIPE STAGE`.
 MAIN_FACTS = (
-    *("rows", "documents", "steps", "loss_first", "loss_last", "step_0_loss", "reward_accuracy"),
-    *("equal_answers", "pushed", "onto", "dequantized_max_logit", "full_precision_max_logit"),
-    "merged_max_logit",
+    *("rows", "documents", "steps", "loss_first", "loss_last", "step_0_loss"),
+    *("last_reward_accuracy", "equal_answers", "pushed", "onto"),
+    *("dequantized_max_logit", "full_precision_max_logit", "merged_max_logit"),
 )
 
 

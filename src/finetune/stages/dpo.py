@@ -247,5 +247,5 @@ def _is_proof(found: dict[str, float], settings: Settings) -> bool:
 
 def _last_rewards(history: list[dict[str, float]]) -> dict[str, float]:
     last = next((entry for entry in reversed(history) if "rewards/accuracies" in entry), {})
-    names = {"rewards/accuracies": "reward_accuracy", "rewards/margins": "reward_margin"}
+    names = {"rewards/accuracies": "last_reward_accuracy", "rewards/margins": "last_reward_margin"}
     return {ours: last[theirs] for theirs, ours in names.items() if theirs in last}

@@ -6,6 +6,8 @@ import logging
 import os
 import warnings
 
+from finetune.console import say
+
 
 def hush() -> None:
     """Turn off progress bars per library call, notices of coming renames, and telemetry.
@@ -27,3 +29,18 @@ def hush() -> None:
     transformers_logging.disable_progress_bar()
     for name in ("accelerate", "peft", "trl", "liger_kernel", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub.utils._http").addFilter(Unanswered())
+
+
+class Unanswered(logging.Filter):
+    """Of a hub that does not answer: one line in place of two for each of six tries."""
+
+    told = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the client's own line is shown."""
+        text = record.getMessage()
+        if "thrown while requesting" in text and not self.told:
+            self.told = True
+            say(f"  no answer yet: {text}; it is asked again for half a minute or longer")
+        return "thrown while requesting" not in text and not text.startswith("Retrying in")
