@@ -122,7 +122,7 @@ def test_dpo_starts_at_ln_2_with_the_sft_adapter_as_reference(base, rows, tmp_pa
     preferred = run(dpo(rows), job(tmp_path, "dpo", learnt.model))
     assert preferred.facts["step_0_loss"] == pytest.approx(0.693147, abs=1e-6)
     assert preferred.facts["step_0_margin"] == 0.0
-    assert preferred.facts["reward_margin"] > 0
+    assert preferred.facts["last_reward_margin"] > 0
     assert preferred.model.base == learnt.model.base
     assert gap(preferred.model, learnt.model) > 1e-2
 
