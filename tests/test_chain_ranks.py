@@ -13,10 +13,11 @@ from chain_fakes import recipe
 from tiny_chain import ends, settings, write
 from together import Ranks
 
-from finetune.chain import child, mishap
+from finetune.chain import child, inside, mishap
 from finetune.chain.plan import make
 from finetune.commands import command
 from finetune.errors import AGAIN, DataError
+from finetune.ranks import rank
 
 pytestmark = pytest.mark.heavy
 
@@ -108,6 +109,35 @@ def test_the_failure_of_one_rank_stops_all_and_is_told_once(tmp_path, fail, rank
     assert text.count("dpo stopped") == (fail != "rank killed"), text
     statuses = [step.status for step in make(recipe(tmp_path, dpo=failing)).steps]
     assert statuses == ["keep", "resume", "run", "run"]
+
+
+def test_a_failure_is_told_though_an_earlier_one_has_left_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    failing = {"fail": "row", "fail_rank": 1}
+    plan = make(recipe(tmp_path, dpo=failing))
+    (before,) = (step for step in plan.steps if step.stage.name == "dpo")
+    trace = plan.store.begin("dpo", before.keyed.key) / "error.txt"
+    trace.write_text("an earlier one")
+    ranks = Ranks(lambda: run_fakes(tmp_path, dpo=failing), tmp_path / "log", "cpu_2")
+    assert all(ranks.wait())
+    text = (tmp_path / "log").read_text()
+    assert text.count(FAILURES["row"].format(rank=1)) == 1, text
+    assert "cannot read its rows" in trace.read_text()
+
+
+def test_machines_with_other_libraries_are_refused_before_the_first_stage(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    recipe(tmp_path)
+
+    def other():
+        mine = {"torch": "2.13.0"} | ({"flash-attn": "2.8.3"} if rank() else {})
+        monkeypatch.setattr(inside, "versions", lambda: mine)
+        return run_fakes(tmp_path)
+
+    assert all(Ranks(other, tmp_path / "log", "cpu_2").wait())
+    told = "the processes do not have the same libraries (flash-attn 2.8.3, none)"
+    assert (tmp_path / "log").read_text().count(told) == 1, (tmp_path / "log").read_text()
+    assert not list((tmp_path / "run").glob("sft-*"))
 
 
 def test_a_rank_that_lost_another_ends_as_what_went_wrong_does(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import yaml
 from finetune import cli
 from finetune.embedded import profile_folder
 from finetune.errors import FinetuneError
-from finetune.launch import profiles, start, versions
+from finetune.launch import profiles, refused, sharing, start, versions
 
 SLURM = {"SLURM_NNODES": "2", "SLURM_NODEID": "1", "MASTER_ADDR": "node-a"}
 KUBEFLOW = {
@@ -168,6 +168,15 @@ def test_an_optimizer_that_cannot_be_compiled_is_told_before_anything_starts(mon
     start._require(profiles.find("zero3"))
 
 
+def test_pythons_own_headers_are_what_a_compiler_needs_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(versions.shutil, "which", lambda name: name)
+    monkeypatch.setattr(versions.sysconfig, "get_path", lambda name: str(tmp_path))
+    (lacking,) = refused.without_compiler(sharing.of(profiles.find("zero3_offload")))
+    assert "there is no python3-dev" in lacking.what
+    (tmp_path / "Python.h").touch()
+    assert not list(refused.without_compiler(sharing.of(profiles.find("zero3_offload"))))
+
+
 def test_machines_that_do_not_know_the_first_one_are_told_what_to_set(monkeypatch):
     monkeypatch.setenv("SLURM_NNODES", "2")
     monkeypatch.setenv("SLURM_NODEID", "0")
@@ -231,3 +240,21 @@ def test_a_machine_ends_with_what_went_wrong_though_a_scheduler_ends_it_for_anot
     assert os.read(reading, 1) == b"."
     os.kill(pid, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_second_ctrl_c_which_leaves_the_ranks_no_word_is_told_by_the_launcher(times, capsys):
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    def stopped(left):
+        """As torch's launcher: a signal while it waits for its processes is raised in a handler."""
+        try:
+            if left > 1:
+                stopped(left - 1)
+        finally:
+            raise SignalException("stopped", signal.SIGINT)
+
+    assert start._launched(lambda parsed: stopped(times), None) == 130
+    told = "stopped at once; the next run goes on from the last whole checkpoint\n"
+    assert capsys.readouterr().err == (told if times == 2 else "")

@@ -12,6 +12,7 @@ FOUR = {"load_in_4bit": True}
 STORED = {**FOUR, "bnb_4bit_quant_storage": "bfloat16"}
 LORA = {"r": 4}
 ZERO2, ZERO3, FSDP2 = Sharing(zero_stage=2), Sharing(zero_stage=3), Sharing(fsdp=2)
+OFFLOAD = Sharing(zero_stage=3, offloads_optimizer=True)
 
 
 def recipe(quantization=None, lora=LORA, **train):
@@ -29,6 +30,7 @@ REFUSED = {
     "4 bits in bytes, FSDP2": (recipe(FOUR), FSDP2, "bnb_4bit_quant_storage: bfloat16"),
     "FSDP1": (recipe(STORED), Sharing(fsdp=1), "fsdp2_qlora"),
     "8-bit optimizer, FSDP2": (recipe(STORED, optim="adamw_bnb_8bit"), FSDP2, "zero2"),
+    "another optimizer beside the GPU": (recipe(optim="sgd"), OFFLOAD, "Leave it out"),
     "whole modules, ZeRO-3": (recipe(lora={"modules_to_save": ["lm_head"]}), ZERO3, "zero2"),
     "ZeRO-3 that saves shards": (
         recipe(lora=None),
@@ -44,7 +46,8 @@ REFUSED = {
 TAKEN = {
     "no sharing": (recipe(FOUR), Sharing()),
     "4 bits, ZeRO-2": (recipe(FOUR), ZERO2),
-    "ZeRO-3": (recipe(), ZERO3),
+    "ZeRO-3": (recipe(optim="sgd"), ZERO3),
+    "AdamW beside the GPU": (recipe(optim="adamw_torch", adam_beta2=0.95), OFFLOAD),
     "all weights, ZeRO-3": (recipe(lora=None), ZERO3),
     "adapters, shards saved": (
         recipe(),

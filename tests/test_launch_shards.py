@@ -1,6 +1,7 @@
 """Weights that two ranks share: each holds its part, and what is saved is whole."""
 
 import importlib.util
+import sys
 
 import pytest
 from together import Ranks
@@ -95,5 +96,42 @@ def test_fsdp2_computes_with_4_bits_as_one_process_does(storage, random_mistral,
         shared.loss.backward()
         saved = distributed.trained_weights(model)
         assert all(torch.equal(saved[name], each) for name, each in wanted.items())
+
+    both(work, tmp_path / "log", "cpu_2")
+
+
+def test_ranks_agree_only_where_all_do(tmp_path):
+    from finetune import ranks
+    from finetune.models.distributed import all_agree
+
+    def work():
+        assert all_agree(value=True)
+        assert not all_agree(ranks.rank() == 0)
+        assert not all_agree(ranks.rank() == 1)
+        assert not all_agree(value=False)
+
+    both(work, tmp_path / "log", "cpu_2")
+
+
+def test_kernels_that_one_machine_lacks_are_taken_by_none(bases, tmp_path):
+    import liger_stand_in
+
+    from finetune import ranks
+    from finetune.models import kernels
+    from finetune.models.load import open_base
+    from finetune.recipe.types import Base
+
+    llama = Base(model=str(bases("llama")), dtype="float32")
+
+    def work():
+        patch = pytest.MonkeyPatch()
+        patch.setattr(kernels, "on_cpu", lambda: False)
+        if ranks.is_main():
+            liger_stand_in.install(patch)
+        else:
+            patch.setitem(sys.modules, "liger_kernel", None)
+        told = kernels.put_kernels(open_base(llama), {}, None, "sft")
+        missing = "no Liger kernels (another process cannot have them)"
+        assert told == (missing if ranks.is_main() else "")
 
     both(work, tmp_path / "log", "cpu_2")

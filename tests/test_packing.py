@@ -204,3 +204,30 @@ def test_a_step_over_the_same_rows_is_the_same_packed_by_tokens_and_by_rows(
             assert float((adapter[key] - value).abs().max()) < 1e-6, (name, key)
     moved = max(float(value.abs().max()) for key, value in weights.items() if "lora_B" in key)
     assert moved > 1e-3
+
+
+def test_packs_that_processes_cannot_share_are_refused_with_the_nearest_numbers_of_tokens(
+    monkeypatch,
+):
+    from pathlib import Path
+
+    from finetune.errors import FinetuneError
+    from finetune.job import Job, ModelRef
+    from finetune.recipe.types import Base, Data, Sft
+    from finetune.stages.layout import _packs_per_step
+
+    job = Job(name="sft", out=Path(), seed=1, model=ModelRef(base=Base(model="m")))
+
+    def packs(batch_tokens, processes):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        stage = Sft(name="sft", data=Data(path="rows"), batch_tokens=batch_tokens)
+        return _packs_per_step(stage, 512, job)
+
+    assert packs(8 * 512 + 300, 4) == 8
+    with pytest.raises(FinetuneError, match=r"^sft\.batch_tokens: 5000 tokens are 9 packs of 512,"):
+        packs(5000, 4)
+    with pytest.raises(FinetuneError, match=r"Nearest that do: 4096 and 6144\.$"):
+        packs(5000, 4)
+    assert (packs(4096, 4), packs(6144, 4)) == (8, 12)
+    with pytest.raises(FinetuneError, match=r"Nearest that do: 2048 and 4096\.$"):
+        packs(100, 4)

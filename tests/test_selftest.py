@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -166,6 +167,41 @@ def other_levels(patch):
     patch.setattr(bitsandbytes.nn.Linear4bit, "forward", lambda self, x: 1.001 * real(self, x))
 
 
+def other_reference(patch):
+    """The adapter doubled as reference, and no proof before the first step."""
+    from finetune.models.stack import TOP
+    from finetune.stages import dpo
+
+    def write(model, weights, of, to):
+        grown = weights if to == TOP else {name: 2 * each for name, each in weights.items()}
+        real(model, grown, of=of, to=to)
+
+    real = dpo.write_adapter
+    patch.setattr(dpo, "write_adapter", write)
+    patch.setattr(dpo, "_is_proof", lambda *_: True)
+
+
+def merged_by_half(patch):
+    from peft.tuners.lora import Linear
+
+    whole = Linear.get_delta_weight
+    patch.setattr(Linear, "get_delta_weight", lambda self, name: whole(self, name) / 2)
+
+
+def rows_of_their_own(patch):
+    """The second process has the rows in another order; Python reads this file where it starts."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('RANK') == '1':\n"
+        "    from finetune.data import order\n"
+        "    right = order.training_order\n"
+        "    order.training_order = lambda *given: right(*given)[::-1]\n"
+    )
+    patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    patch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("place", "breaks"),
@@ -173,6 +209,9 @@ def other_levels(patch):
         ("training:accumulation", no_count_of_tokens),
         ("training:resume", lost_optimizer),
         ("training:packing", one_long_row),
+        ("training:dpo", other_reference),
+        ("training:merge", merged_by_half),
+        ("training:ranks", rows_of_their_own),
         ("inference:generation", padding_seen),
         ("inference:four_bits", other_levels),
     ],

@@ -24,13 +24,21 @@ def share(batch_size: int, processes: int, where: str = "") -> int:
         FinetuneError: they cannot share the rows evenly.
     """
     if batch_size % processes:
-        lower = max(1, batch_size // processes) * processes
         raise FinetuneError(
             f"batch_size {batch_size} does not divide over {processes} processes",
             where=where,
-            remedy=f"Nearest that do: {lower} and {lower + processes}.",
+            remedy=nearest(batch_size, processes),
         )
     return batch_size // processes
+
+
+def nearest(number: int, processes: int, each: int = 1) -> str:
+    """The numbers next to this one that the processes can share evenly, as a remedy.
+
+    A setting may count something smaller, of which every one of these holds `each`.
+    """
+    lower = max(1, number // processes) * processes
+    return f"Nearest that do: {lower * each} and {(lower + processes) * each}."
 
 
 def keep_to_cpu() -> bool:

@@ -15,7 +15,7 @@ from finetune.chain.inputs import adapter_path, placed
 from finetune.chain.links import BASE, makes_model, parent, scored_models
 from finetune.chain.past import past
 from finetune.chain.plan import Plan, Step
-from finetune.chain.provenance import device, peak_memory
+from finetune.chain.provenance import device, peak_memory, versions
 from finetune.embedded import BASES
 from finetune.errors import FinetuneError
 from finetune.garbage import spare_for_good
@@ -73,6 +73,7 @@ def check_all(plan: Plan) -> list[FinetuneError]:
     mine = (
         [each.stage.name for each in plan.steps],
         [(each.status, each.keyed.key) for each in plan.steps],
+        versions(),
         _check_here(plan),
     )
     everyones = group.everyones(mine)
@@ -83,8 +84,20 @@ def check_all(plan: Plan) -> list[FinetuneError]:
             where=str(plan.store.folder),
             remedy="Put output_dir and the data on a file system that all machines share.",
         )
-    errors = {str(error): error for _, _, found in everyones for error in found}
+    _same_libraries([libraries for *_, libraries, _ in everyones])
+    errors = {str(error): error for *_, found in everyones for error in found}
     return list(errors.values())
+
+
+def _same_libraries(everyones: list[dict[str, str]]) -> None:
+    """Refuse machines of which one would take other ways than another, and wait for it."""
+    names = dict.fromkeys(name for each in everyones for name in each)
+    found = {name: {each.get(name, "none") for each in everyones} for name in names}
+    if other := [f"{name} {', '.join(sorted(v))}" for name, v in found.items() if len(v) > 1]:
+        raise FinetuneError(
+            f"the processes do not have the same libraries ({'; '.join(other)})",
+            remedy="Install the same versions on all machines.",
+        )
 
 
 def perform(plan: Plan, index: int) -> Done:
@@ -153,7 +166,8 @@ def _check_here(plan: Plan) -> list[FinetuneError]:
         room.check_memory(plan.recipe.base)
     except FinetuneError as error:
         found.append(error)
-    found += refused.problems(plan.recipe, sharing.from_environment())
+    shared = sharing.from_environment()
+    found += [*refused.problems(plan.recipe, shared), *refused.without_compiler(shared)]
     for index, step in enumerate(plan.steps):
         if step.status == "keep":
             continue

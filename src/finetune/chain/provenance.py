@@ -12,6 +12,7 @@ from typing import Any
 LIBRARIES = [
     *("finetune", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"),
     *("accelerate", "evaluate", "deepspeed", "tokenizers", "safetensors", "numpy"),
+    *("flash-attn", "liger-kernel"),
 ]
 
 

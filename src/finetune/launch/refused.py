@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from finetune.errors import FinetuneError
 from finetune.launch.sharing import Sharing
+from finetune.launch.versions import compilers_missing
 from finetune.ranks import share
 from finetune.recipe.types import Base, Dpo, Pretrain, Recipe, Sft
 
 HALF = {"bfloat16", "float16"}
+OFFLOADED = {"adamw_torch", "adamw_torch_fused"}  # what DeepSpeed's own computes as well
 
 
 def problems(recipe: Recipe, sharing: Sharing, processes: int = 1) -> list[FinetuneError]:
@@ -20,7 +22,19 @@ def problems(recipe: Recipe, sharing: Sharing, processes: int = 1) -> list[Finet
         found += _modules(recipe)
     if sharing.fsdp:
         found += _fsdp(recipe, sharing)
+    if sharing.offloads_optimizer:
+        found += _offloaded(recipe)
     return found
+
+
+def without_compiler(sharing: Sharing, where: str = "") -> Iterator[FinetuneError]:
+    """This machine cannot build the optimizer that DeepSpeed keeps beside the GPU."""
+    if sharing.offloads_optimizer and (tools := compilers_missing()):
+        yield FinetuneError(
+            f"DeepSpeed compiles an optimizer for this profile, and there is no {tools[0]}",
+            where=where,
+            remedy=f"Install it: apt-get install {' '.join(tools)}; or take --launch zero3.",
+        )
 
 
 def _quantized(base: Base, sharing: Sharing) -> Iterator[FinetuneError]:
@@ -79,8 +93,8 @@ def _trained_whole(recipe: Recipe, sharing: Sharing) -> Iterator[FinetuneError]:
 
 def _uneven(recipe: Recipe, processes: int) -> Iterator[FinetuneError]:
     """Steps whose rows do not divide over the processes; of tokens the stage itself can tell."""
-    for stage in recipe.stages:
-        if not isinstance(stage, Pretrain | Sft | Dpo) or getattr(stage, "batch_tokens", None):
+    for stage in _training(recipe):
+        if getattr(stage, "batch_tokens", None):
             continue
         try:
             share(stage.batch_size, processes, where=f"{stage.name}.batch_size")
@@ -105,6 +119,22 @@ def _modules(recipe: Recipe) -> Iterator[FinetuneError]:
                 )
 
 
+def _offloaded(recipe: Recipe) -> Iterator[FinetuneError]:
+    """Optimizers other than AdamW, which accelerate 1.15 replaces by DeepSpeed's Adam unsaid."""
+    for stage in _training(recipe):
+        optimizer = str(stage.train.get("optim", "adamw_torch"))
+        if optimizer not in OFFLOADED:
+            yield FinetuneError(
+                f"DeepSpeed has an AdamW alone beside the GPU, and would take it for {optimizer}",
+                where=f"{stage.name}.train.optim",
+                remedy="Leave it out, or use --launch zero3.",
+            )
+
+
+def _training(recipe: Recipe) -> Iterator[Pretrain | Sft | Dpo]:
+    return (stage for stage in recipe.stages if isinstance(stage, Pretrain | Sft | Dpo))
+
+
 def _trains_all(stage: object) -> bool:
     return isinstance(stage, Pretrain) or (isinstance(stage, Sft) and stage.lora is None)
 
@@ -119,9 +149,7 @@ def _fsdp(recipe: Recipe, sharing: Sharing) -> Iterator[FinetuneError]:
             "FSDP's first version is not supported: adapters could not be saved from it",
             remedy="Set fsdp_version: 2 in the launch profile, or use --launch fsdp2_qlora.",
         )
-    for stage in recipe.stages:
-        if not isinstance(stage, Pretrain | Sft | Dpo):
-            continue
+    for stage in _training(recipe):
         optimizer = str(stage.train.get("optim", ""))
         if "8bit" in optimizer or optimizer.startswith("paged"):
             yield FinetuneError(

@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 
 from finetune import console
 from finetune.errors import FinetuneError
-from finetune.launch import sharing
+from finetune.launch import refused, sharing
 from finetune.launch.machines import from_environment
 from finetune.launch.profiles import Profile
-from finetune.launch.versions import compilers_missing
 
 # Time for the other machines to end by themselves, with the exit code of what went wrong, before
 # a scheduler ends them for ours.
@@ -90,12 +89,8 @@ def _require(profile: Profile) -> None:
             where=f"--launch {profile.name}",
             remedy="Install it: pip install 'deepspeed>=0.19.8,<0.20'",
         )
-    if sharing.of(profile).offloads_optimizer and (tools := compilers_missing()):
-        raise FinetuneError(
-            f"DeepSpeed compiles an optimizer for this profile, and there is no {tools[0]}",
-            where=f"--launch {profile.name}",
-            remedy=f"Install it: apt-get install {' '.join(tools)}; or take --launch zero3.",
-        )
+    for error in refused.without_compiler(sharing.of(profile), f"--launch {profile.name}"):
+        raise error
 
 
 def _installed(library: str) -> bool:

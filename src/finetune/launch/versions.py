@@ -6,7 +6,9 @@ import importlib.metadata
 import os
 import re
 import shutil
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 
 from finetune.embedded import constraints_file
 
@@ -36,9 +38,11 @@ def libraries() -> list[Library]:
 
 
 def compilers_missing() -> list[str]:
-    """What DeepSpeed needs to compile an optimizer at its first use, and is not here."""
+    """What DeepSpeed needs to compile an optimizer at its first use, and is not here: packages."""
     needed = {"g++": os.environ.get("CXX", "c++"), "ninja-build": "ninja"}  # package: program
-    return [package for package, program in needed.items() if shutil.which(program) is None]
+    missing = [package for package, program in needed.items() if shutil.which(program) is None]
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return missing if headers.is_file() else [*missing, "python3-dev"]
 
 
 def _library(needed: object) -> Library:

@@ -67,20 +67,27 @@ def put_kernels(model: Any, settings: Settings, cast: torch.dtype | None, where:
         FinetuneError: the recipe asks for them, and with them the model computes something else.
     """
     wanted = settings.get("use_liger_kernel")
-    if wanted is False or (wanted is None and (on_cpu() or find_spec("liger_kernel") is None)):
+    if wanted is False or (wanted is None and on_cpu()):
         return ""
     parts = {**(settings.get("liger_kernel_config") or {}), **HEAD}
     if one_format():  # the weights lie in shards until training starts: nothing can be proven
         if wanted:
             apply_liger_kernel(model, parts)
         return "Liger kernels, unproven" if wanted else ""
-    reason = _against(model.config) or _tried(model, parts, cast)
+    reason = _against(model.config)
+    # Asked for in every process, whatever it found itself: machines may have other packages.
+    if not all_agree(not reason):
+        reason = reason or "another process cannot have them"
+    else:
+        reason = _tried(model, parts, cast)
     if reason and wanted:
         raise FinetuneError(
             f"Liger's kernels do not compute what this model does: {reason}",
             where=f"{where}.{OUT}",
             remedy=f"Leave {OUT} out, or switch off a part by train.liger_kernel_config.",
         )
+    if reason and find_spec("liger_kernel") is None:
+        return ""
     return f"no Liger kernels ({reason})" if reason else "Liger kernels"
 
 

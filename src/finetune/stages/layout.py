@@ -16,7 +16,7 @@ from finetune.data.tokens import IGNORED
 from finetune.errors import FinetuneError
 from finetune.job import Job
 from finetune.models.packed import keep_apart, lies_flat
-from finetune.ranks import world_size
+from finetune.ranks import nearest, world_size
 from finetune.recipe.types import Sft
 from finetune.stages import training
 
@@ -99,12 +99,11 @@ def _packs_per_step(stage: Sft, limit: int, job: Job) -> int:
         return stage.batch_size
     size, many = max(1, stage.batch_tokens // limit), world_size()
     if size % many:
-        lower = max(1, size // many) * many
         raise FinetuneError(
             f"{stage.batch_tokens} tokens are {size} packs of {limit}, which do not divide over "
             f"{many} processes",
             where=f"{job.name}.batch_tokens",
-            remedy=f"Nearest that do: {lower * limit} and {(lower + many) * limit}.",
+            remedy=nearest(size, many, each=limit),
         )
     return size
 
