@@ -75,6 +75,12 @@ def test_a_model_that_looks_ahead_keeps_its_masks(kind, bases):
     assert not leave_masks_out(model)
 
 
+def test_without_weights_nothing_is_tried(bases):
+    """As in the processes that FSDP gives theirs when training starts."""
+    model = open_base(Base(model=str(bases("llama")), dtype="float32")).to("meta")
+    assert not leave_masks_out(model)
+
+
 def test_answers_to_prompts_keep_theirs(bases):
     model = open_base(Base(model=str(bases("llama")), dtype="float32")).eval()
     ids, mask = IDS[:2, :12], torch.ones(2, 12, dtype=torch.long)

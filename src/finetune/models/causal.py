@@ -22,9 +22,10 @@ def leave_masks_out(model: Any) -> bool:
 
     Only where it keeps no cache: prompts to be answered are padded on the left. Returns whether.
     """
-    if one_format():  # the weights lie in shards until training starts: nothing can be tried
-        return False
     backbone = backbone_of(model)
+    elsewhere = any(weight.is_meta for weight in backbone.parameters())
+    if one_format() or elsewhere:  # ZeRO-3, FSDP: weights come when training starts
+        return False
     attention = getattr(model.config.get_text_config(), "_attn_implementation", None)
     able = attention == "sdpa" and is_causal(backbone)
     if able:
