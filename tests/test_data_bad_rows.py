@@ -61,6 +61,12 @@ def test_skip_does_not_go_on_with_nothing(tmp_path):
         conversations(Data(path=path, on_bad_row="skip"))
 
 
+def test_numbers_in_place_of_texts_are_told_together(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"prompt": "a", "completion": at} for at in range(3)])
+    with pytest.raises(DataError, match="lines 1, 2, 3: 'completion' is a number"):
+        conversations(Data(path=path))
+
+
 @pytest.mark.skipif(shutil.which("iconv") is None, reason="iconv is not installed")
 @pytest.mark.parametrize("name", ["from windows.csv", "rows.jsonl"])
 def test_a_table_that_windows_wrote_is_mended_by_the_command_that_is_told(tmp_path, name):

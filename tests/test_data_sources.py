@@ -204,6 +204,9 @@ def test_columns_gives_names_to_columns(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"frage": "a", "antwort": "b", "prompt": "old"}\n')
     columns = {"prompt": "frage", "completion": "antwort"}
     assert both(Data(path=str(tmp_path / "a.jsonl"), columns=columns)) == [("a", "b")]
+    assert conversations(Data(path=str(tmp_path / "a.jsonl"), columns=columns)).said == (
+        "reads as prompt and completion, from frage/antwort"
+    )
     with pytest.raises(DataError, match="no column 'frag'"):
         both(Data(path=str(tmp_path / "a.jsonl"), columns={"prompt": "frag"}))
 

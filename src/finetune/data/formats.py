@@ -46,11 +46,11 @@ def recognise(first: Sequence[Row], rows: Rows, wanted: type, layouts: Sequence[
     if not found:
         what, remedy = _unfit(fitting, named, shapes, wanted)
         raise DataError(what, where=describe(rows), remedy=remedy)
-    layout, columns = found[0]
+    fit = layout, columns = found[0]
     _check_named(rows, layout, columns)
     made = conversion(layout.kind, wanted)
     assert made is not None, "only layouts that become the wanted kind are chosen"
-    return Reading(layout, made[0], _said(layout, columns, shapes, made[1]))
+    return Reading(layout, made[0], _said(fit, shapes, rows, made[1]))
 
 
 # A column of 0, 1 and 2 is no column of flags, however many are 0 and 1.
@@ -134,11 +134,14 @@ def _check_named(rows: Rows, layout: Layout, columns: Sequence[str]) -> None:
         )
 
 
-def _said(layout: Layout, columns: Sequence[str], shapes: Mapping[str, str], converted: str) -> str:
-    talks = any(shapes.get(name) == "messages" for name in columns)
+def _said(fit: Fit, shapes: Mapping[str, str], rows: Rows, converted: str) -> str:
+    """The reading in words; columns have the names that the file gives them."""
+    layout, columns = fit
+    talks = ", conversational" * any(shapes.get(name) == "messages" for name in columns)
+    read = "/".join(rows.columns.get(name, name) for name in columns)
     unread = [name for name in shapes if name not in columns and layout.prepare is None]
     parts = [
-        f"reads as {layout.title}{', conversational' if talks else ''}, from {'/'.join(columns)}",
+        f"reads as {layout.title}{talks}, from {read}",
         converted,
         f"not read: {', '.join(map(_named, unread))}" if unread else "",
     ]

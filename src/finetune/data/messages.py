@@ -43,6 +43,9 @@ def text(row: Mapping[str, Any], column: str) -> str:
     if value is None or value == [] or (isinstance(value, str) and not value.strip()):
         raise BadRow(f"{column!r} is missing or empty")
     if not isinstance(value, str):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            # One reason for all rows, whatever the numbers.
+            raise BadRow(f"{column!r} is a number, wanted is a text: put it in quotes")
         raise BadRow(f"{column!r} is {brief(value)}, wanted is a text")
     return value
 

@@ -28,7 +28,7 @@ def left_out(rows: Examples[Any], job: Job, name: str = "data") -> list[str]:
         refused.write(file)
     return [
         f"{refused.count:,} of {refused.read:,} rows were left out ({refused.summary()}); "
-        f"they are in {file.name}"
+        f"they are in {file.name} of its folder"
     ]
 
 
