@@ -85,6 +85,16 @@ def test_only_keys_that_differ_are_listed(folders):
     assert found == {"sft.train.learning_rate": ["–", "0.1"]}
 
 
+def test_versions_of_a_stage_that_one_run_lacks_are_not_told_as_a_difference(folders, tmp_path):
+    third = report_run.make(tmp_path / "third", stages=("sft",))
+    found = dict(differing([gather(folders[0]), gather(third)]))
+    assert not [key for key in found if "made with" in key]
+    record = next(third.glob("sft-*/record.json"))
+    record.write_text(record.read_text().replace("1.15.9", "1.15.8"))
+    found = dict(differing([gather(folders[0]), gather(third)]))
+    assert found["sft made with trl"] == ["1.15.9", "1.15.8"]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

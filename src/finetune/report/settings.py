@@ -13,6 +13,7 @@ from finetune.recipe.types import STAGES
 from finetune.report.gather import Run
 
 UNSET = "–"
+MADE_WITH = " made with "
 WHERE_IT_LIES = ("name", "output_dir")
 # Blocks whose fields, left out, are what the library has for them: but for these, which the chain,
 # the machine, the model or another setting chooses then.
@@ -38,7 +39,13 @@ def differing(runs: list[Run]) -> list[tuple[str, list[str]]]:
 
 
 def _told(key: str, rows: Mapping[str, list[str]]) -> bool:
-    """Whether this is an empty block of one run, of which another sets fields."""
+    """Whether other rows tell it already.
+
+    An empty block, of which another run sets fields; a version that all have whose chain has the
+    stage.
+    """
+    if MADE_WITH in key and len(set(rows[key]) - {UNSET}) == 1:
+        return True
     return set(rows[key]) <= {"{}", UNSET} and any(each.startswith(f"{key}.") for each in rows)
 
 
@@ -66,7 +73,7 @@ def _everything(recipe: dict[str, Any], run: Run) -> dict[str, str]:
         for name, content in record.ingredients.get("base", {}).get("files", {}).items():
             found[f"base: {name}"] = str(content)[:8]
         for name, version in record.made.get("versions", {}).items():
-            found[f"{record.name} made with {name}"] = str(version)
+            found[f"{record.name}{MADE_WITH}{name}"] = str(version)
     return found
 
 
