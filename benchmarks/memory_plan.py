@@ -7,7 +7,8 @@ length, batch, checkpointing and sharing, each stage in a process of its own, an
 largest resident size of that process (of rank 0, where there are two) and its time with the plan
 made before. On a CPU; on a GPU, see `benchmarks/gpu.py`.
 
-Large blocks that are freed go back to the system at once (`MALLOC_MMAP_THRESHOLD_`), so that what
+Blocks that are freed go back to the system at once from the size on at which the C library begins
+to ask for them one by one (`MALLOC_MMAP_THRESHOLD_`, which it would raise as it goes), so that what
 is measured is what is in use. `--as-usual` leaves that to the C library.
 """
 
@@ -28,7 +29,7 @@ from typing import Any
 
 import yaml
 
-GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
 SHAPES = {
     "60M": {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 16},

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from finetune.data.order import token_batches, training_order
+from finetune.data.order import most_together, token_batches, training_order
 from finetune.errors import FinetuneError
 from finetune.stages.batches import split
 
@@ -99,3 +99,12 @@ def test_rows_per_step_do_not_depend_on_the_devices(batch_size, devices, per_dev
 def test_an_impossible_split_names_the_nearest_possible_ones():
     with pytest.raises(FinetuneError, match="6 and 9"):
         split(8, 3, "cpu")
+
+
+@pytest.mark.parametrize("at_once", [2, 8])
+def test_no_rows_that_go_together_have_more_than_is_told_and_some_have_it(at_once):
+    order = training_order(LENGTHS, 8, 1, seed=1, strategy="group_by_length")
+    tokens = [31 * row % 1009 for row in order]
+    sums = [sum(tokens[at : at + at_once]) for at in range(0, 1000, at_once)]
+    told = most_together(tokens, at_once)
+    assert told == max(sums) < sum(sorted(tokens)[-at_once:])  # rows of other lengths are not there

@@ -46,7 +46,7 @@ def test_what_is_taken_for_a_bound_is_one(kind):
     from finetune.memory.step import Step, training
     from finetune.stages.fastest import HERE, Batch, at_most
 
-    base, batch = shape(kind), Batch(batch_size=4, length=128, learnt=40)
+    base, batch = shape(kind), Batch(batch_size=4, length=128, learnt=[40] * 4)
     for configs in ([lora()], []):
         found = training(base, configs, Step(rows=4, length=128, learnt=160))
         model = real(base)
@@ -80,7 +80,7 @@ def test_where_memory_is_short_a_step_goes_another_way_to_the_same_result(
     stage = {"sft": sft, "dpo": dpo}[kind](rows, train=TRAIN)
     wide = run(stage, learnt, tmp_path / "wide" / kind)
     assert "4 " in wide.facts["made_with"] and "checkpointing off" in wide.facts["made_with"]
-    monkeypatch.setattr(fastest, "_free", lambda: 500_000)
+    monkeypatch.setattr(fastest, "_free", lambda: 200_000)
     tight = run(stage, learnt, tmp_path / "tight" / kind)
     assert tight.facts["made_with"] in capfd.readouterr().err
     assert tight.facts["made_with"].startswith("1 ")
@@ -90,11 +90,16 @@ def test_where_memory_is_short_a_step_goes_another_way_to_the_same_result(
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
-def test_a_recipe_that_says_it_has_it_so(learnt, rows, tmp_path):
+def test_a_recipe_that_says_it_has_it_so(learnt, rows, tmp_path, monkeypatch):
+    from finetune.stages import fastest
+
+    given_back = []
+    monkeypatch.setattr(fastest, "keep_no_freed_blocks", lambda: given_back.append(1))
     train = {**TRAIN, "gradient_checkpointing": True}
     again = run(sft(rows, train=train), learnt, tmp_path / "again" / "sft")
     assert "checkpointing on" in again.facts["made_with"]
     run(sft(rows, train=TRAIN), learnt, tmp_path / "once" / "sft")
+    assert given_back == [1]
     pairs = zip(losses(tmp_path / "again" / "sft"), losses(tmp_path / "once" / "sft"), strict=True)
     for one, other in pairs:
         assert one == pytest.approx(other, abs=1e-5)
@@ -106,7 +111,7 @@ def test_a_run_that_was_stopped_goes_on_the_way_it_began(learnt, tmp_path, monke
 
     job = Job(name="sft", out=tmp_path, seed=1, model=learnt)
     model = open_model(learnt, trainable=True)
-    batch = fastest.Batch(batch_size=4, length=64, learnt=20)
+    batch = fastest.Batch(batch_size=4, length=64, learnt=[20] * 4)
     found = []
     for free in (10**10, 100_000):
         monkeypatch.setattr(fastest, "_free", lambda free=free: free)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytestmark = pytest.mark.heavy
@@ -123,6 +125,43 @@ def test_a_deep_model_is_a_line_through_two_shallow_ones(kind, training):
     found = step.training(base, adapters, wanted)
     assert sum(found.values()) == pytest.approx(sum(whole.values()), rel=0.005)
     assert found["weights"] == whole["weights"]
+
+
+def test_what_checkpointing_saves_is_resident_no_more(tmp_path):
+    """Left to itself glibc 2.36 holds several times as much: a process of its own tells."""
+    from finetune.chain import child
+
+    if child.method() != "fork":
+        pytest.skip("resident memory is read off Linux, on a CPU")
+    reply = child.call(_grown_and_told, folder=tmp_path, trace=tmp_path / "error.txt")
+    grown, told = reply.value
+    assert 0.8 * told < grown < 1.5 * told  # threads have buffers of their own
+
+
+def _grown_and_told():
+    """Bytes that a checkpointed step takes, by the system and by the plan."""
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    from finetune.memory import step as steps
+    from finetune.memory.hollow import put_on
+    from finetune.models.load import keep_no_freed_blocks
+
+    def status(name):
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+    base = shape("llama", num_hidden_layers=8, hidden_size=256, intermediate_size=704)
+    step = steps.Step(rows=8, length=128, learnt=200, checkpointing=True)
+    told = steps.training(base, [lora()], step)
+    keep_no_freed_blocks()
+    model = steps.prepared(put_on(real(base), [lora()]), [lora()], step)
+    unheard = SimpleNamespace(turn=lambda *_: None)
+    steps.forward_and_back(model, replace(step, rows=1, length=8, learnt=8), unheard)
+    Path("/proc/self/clear_refs").write_text("5")  # the largest resident size begins anew
+    before = status("VmRSS")
+    steps.forward_and_back(model, step, unheard)
+    return status("VmHWM") - before, told["activations"] + told["logits"]
 
 
 def test_packed_weights_have_the_bytes_that_bitsandbytes_gives_them():

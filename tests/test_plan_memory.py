@@ -254,6 +254,38 @@ def test_a_plan_of_a_chain_says_what_each_stage_holds(chain):
 
 
 @pytest.mark.heavy
+def test_the_plan_counts_the_learnt_tokens_of_the_batches_that_training_has(chain):
+    import torch
+
+    from finetune.data.order import most_together
+    from finetune.data.pairs import fit, token_ids
+    from finetune.data.tokens import encode
+    from finetune.memory.hollow import hollow_base
+    from finetune.models.tokenizers import load_tokenizer
+    from finetune.stages import lengths, training
+    from finetune.tasks.examples import conversations, pairs
+
+    recipe = chain().recipe
+    sft, dpo = recipe.stages[:2]
+    tokenizer, _ = load_tokenizer(recipe.base)
+
+    at_once = 5  # with four, two pairs of one length fall into two batches, in either order
+
+    def in_training(rows):
+        plan = training.plan({}, len(rows), at_once, None)
+        order = training.order(plan, [length for length, _ in rows], at_once, 7)
+        return most_together([rows[row][1] for row in order], at_once)
+
+    rows = [(len(x.input_ids), x.learnt) for x in encode(tokenizer, conversations(sft.data), None)]
+    assert lengths.of_conversations(sft, tokenizer, None).batch(at_once)[1] == in_training(rows)
+    fitted = [fit(tokenizer, pair, 64) for pair in pairs(dpo.data)]
+    answers = [token_ids(tokenizer, each.pair)[1:] for each in fitted]
+    rows = [(f.length, sum(map(len, two))) for f, two in zip(fitted, answers, strict=True)]
+    model = hollow_base(recipe.base, torch.float32)
+    assert lengths.of_pairs(dpo, tokenizer, 64, model).batch(at_once)[1] == in_training(rows)
+
+
+@pytest.mark.heavy
 def test_a_judge_here_is_planned_and_of_one_behind_an_endpoint_requests_are_told(
     tmp_path, monkeypatch
 ):

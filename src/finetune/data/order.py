@@ -35,6 +35,11 @@ def training_order(
     return _longest_first(order, lengths, batch_size) if strategy != "sequential" else order
 
 
+def most_together(tokens: Sequence[int], rows: int) -> int:
+    """The largest sum of `tokens`, one for each row in order, over batches of so many rows."""
+    return max(sum(tokens[at : at + rows]) for at in range(0, len(tokens), rows))
+
+
 def token_batches(
     lengths: Sequence[int], batch_tokens: int, epochs: float, seed: int, strategy: str
 ) -> list[list[int]]:

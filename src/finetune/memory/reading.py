@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from finetune.memory.depth import Parts, Peaks, of_all_layers
 from finetune.memory.hollow import hollow_base, put_on, to_cpu
 from finetune.memory.live import Live
+from finetune.models.adapters import backbone_of
 from finetune.recipe.types import Base
 
 
@@ -84,8 +85,7 @@ def scoring(base: Base, adapters: Sequence[Any], dtype: str, *, rows: int, lengt
         model = put_on(hollow_base(base, getattr(torch, dtype), count), adapters).eval()
         with FakeTensorMode(), Live() as live, torch.no_grad():
             to_cpu(model, live)
-            whole = model.get_base_model() if adapters else model
-            whole.base_model.register_forward_hook(lambda *_: live.turn("logits", "head"))
+            backbone_of(model).register_forward_hook(lambda *_: live.turn("logits", "head"))
             live.turn("activations", "forward")
             ids = torch.zeros(rows, length, dtype=torch.long)
             mask = torch.ones_like(ids)

@@ -133,6 +133,16 @@ def _together(step: Step, model: Any) -> Shared:
     return shared | ({"columns": pairs[0]} if needs_alignment(model) else {})
 
 
+def _tile_width(head: Any, step: Step) -> int:
+    """Words of a tile of logits: a CPU leaves out what lies beyond the vocabulary.
+
+    TRL makes tiles of one width, whatever the vocabulary. A GPU sets all of that aside; of the
+    rest no page is ever written, and Linux gives none.
+    """
+    width = utils._CHUNKED_LOGPROB_CHUNK_SIZE
+    return width if step.fused else min(width, len(head.weight))
+
+
 def _loss(
     model: Any, ids: torch.Tensor, mask: torch.Tensor, step: Step, live: Live
 ) -> torch.Tensor:
@@ -153,7 +163,7 @@ def _loss(
         head.bias,
         torch.zeros(len(scored), dtype=torch.long),
         1.0,
-        utils._CHUNKED_LOGPROB_CHUNK_SIZE,
+        _tile_width(head, step),
         getattr(config, "final_logit_softcapping", None),
         1.0,
         DPO if step.pairs else SFT,

@@ -78,7 +78,8 @@ def run(stage: Dpo, job: Job) -> Result:
     once = stage.train.get("precompute_ref_log_probs", not stage.train.get("sync_ref_model"))
     most = min(max(lengths), plan.max_length or max(lengths))
     together = tokens_together(policy, fitted, most, job.name)
-    batch = Batch(stage.batch_size, most, 2 * most, pairs=True, together=together)
+    learnt = [sum(fitted[n].parts[1:]) for n in order]
+    batch = Batch(stage.batch_size, most, learnt, pairs=True, together=together)
     way, told = choose(policy.model, policy.base, batch, stage.train, job)
     config = _config(stage, job, policy.model, way, plan.max_length, once=once)
     before = adapter_weights(policy.model, TOP) if is_adapted(policy.model) else {}

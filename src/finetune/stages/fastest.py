@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer import utils
 
 from finetune.console import say
+from finetune.data.order import most_together
 from finetune.job import Job
 from finetune.memory.machine import available
 from finetune.memory.shared import this_process
@@ -28,6 +30,7 @@ from finetune.models.attention import why
 from finetune.models.distributed import of_main
 from finetune.models.hardware import device, half
 from finetune.models.kernels import put_kernels
+from finetune.models.load import keep_no_freed_blocks
 from finetune.ranks import is_main, world_size
 from finetune.recipe.types import Base, Settings
 from finetune.sizes import size_text
@@ -48,13 +51,14 @@ BLOCK = 1 << 24
 class Batch:
     """What an optimizer step takes in: rows on all processes, and tokens of the longest one.
 
-    Of pairs `length` is that of the longer side, and `learnt` counts both answers; `together` are
-    the tokens of both sides where they share their prompt, or 0.
+    `learnt` are tokens of each row, in the order of training. Of pairs `length` is that of the
+    longer side, and `learnt` counts both answers; `together` are the tokens of both sides where
+    they share their prompt, or 0.
     """
 
     batch_size: int
     length: int
-    learnt: int
+    learnt: Sequence[int]
     pairs: bool = False
     together: int = 0
 
@@ -67,6 +71,10 @@ class Batch:
     def tokens(self) -> int:
         """Tokens that the longest row, or pair, sends through the model."""
         return self.together or self.length * (2 if self.pairs else 1)
+
+    def learnt_of(self, rows: int) -> int:
+        """Most learnt tokens of so many rows that go through the model at once."""
+        return most_together(self.learnt, rows)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,8 @@ def choose(model: Any, base: Base, batch: Batch, settings: Settings, job: Job) -
     `settings` win. A run that was stopped goes on as it began, on the same kind of device.
     """
     way = of_main(_kept(model, base, batch, settings, job) if is_main() else None)
+    if way.checkpointing and half() is None:
+        keep_no_freed_blocks()  # or what checkpointing frees would stay resident all the same
     formats = [name for name, is_on in precision(settings).items() if is_on]
     cast = getattr(torch, FORMATS[formats[0]]) if formats else None
     kernels = put_kernels(model, settings, cast, job.name)
@@ -157,7 +167,7 @@ def at_most(model: Any, batch: Batch, size: int) -> float:
     config = model.config.get_text_config()
     length = batch.together or batch.length
     rows = size * batch.tokens // length
-    tokens = min(size * batch.learnt, TOKEN_CHUNK_SIZE)  # TRL's head takes so many at a time
+    tokens = min(batch.learnt_of(size), TOKEN_CHUNK_SIZE)  # TRL's head takes so many at a time
     layers, heads = (
         getattr(config, name, None) or 0 for name in ("num_hidden_layers", "num_attention_heads")
     )
@@ -215,9 +225,9 @@ def _needs(
     share = this_process(half() is None)
 
     @cache
-    def look(size: int, again: bool) -> float:
+    def look(size: int, again: bool, learnt: int) -> float:
         try:
-            step = _step(model, batch, size, again, settings)
+            step = _step(model, batch, size, settings, again=again, learnt=learnt)
             parts = training(base, _adapters(model), step, share)
         except Exception:  # an architecture that does not run without numbers
             return at_most(model, batch, size) / (4 if again else 1)
@@ -225,17 +235,22 @@ def _needs(
 
     def need(size: int, again: bool) -> float:
         bound = at_most(model, batch, size)
-        return bound if bound <= room else by_rows(look, size, again)
+        if bound <= room:
+            return bound
+        each = math.ceil(batch.learnt_of(size) / size)
+        return by_rows(lambda rows, again: look(rows, again, rows * each), size, again)
 
     return need
 
 
-def _step(model: Any, batch: Batch, size: int, again: bool, settings: Settings) -> Step:
+def _step(
+    model: Any, batch: Batch, size: int, settings: Settings, *, again: bool, learnt: int
+) -> Step:
     chosen = [FORMATS[name] for name, is_on in precision(settings).items() if is_on]
     return Step(
         rows=size * (2 if batch.pairs else 1),
         length=batch.length,
-        learnt=size * batch.learnt,
+        learnt=learnt,
         dtype=_name(model.dtype),
         autocast=chosen[0] if chosen else None,
         checkpointing=again,

@@ -63,9 +63,14 @@ def lay_out(stage: Sft, rows: Rows, job: Job) -> Layout:
         return _packed(stage, rows, job)
     if stage.batch_tokens is not None:
         return _by_tokens(stage, rows, job, stage.batch_tokens)
-    plan = training.plan(stage.train, len(rows.dataset), stage.batch_size, rows.limit)
-    order = training.order(plan, rows.lengths, stage.batch_size, job.seed)
+    order = in_order(stage, rows.lengths, rows.limit, job)
     return Layout(rows.dataset.select(order), stage.batch_size, stage.batch_size)
+
+
+def in_order(stage: Sft, lengths: list[int], limit: int | None, job: Job) -> list[int]:
+    """Row numbers in the order of training, where a step is so many rows."""
+    plan = training.plan(stage.train, len(lengths), stage.batch_size, limit)
+    return training.order(plan, lengths, stage.batch_size, job.seed)
 
 
 def _packed(stage: Sft, rows: Rows, job: Job) -> Layout:

@@ -10,6 +10,7 @@ from typing import Any
 
 from finetune.data.examples import Conversation, Pair, Text
 from finetune.data.messages import as_messages
+from finetune.data.order import most_together
 from finetune.data.pairs import fit, token_ids
 from finetune.data.shorten import render
 from finetune.data.tokens import encode
@@ -39,9 +40,8 @@ class Lengths:
     together: int = 0
 
     def batch(self, rows: int) -> tuple[int, int]:
-        """Longest row and learnt tokens of the largest batch of so many rows."""
-        most = sorted(self.learnt, reverse=True)[:rows]
-        return self.longest[0], sum(most)
+        """Longest row, and most learnt tokens of so many rows that are alike in length."""
+        return self.longest[0], most_together(self.learnt, rows)
 
     def longer(self, tokens: int, rows: int) -> Lengths:
         """So many rows, each longer by as many tokens."""
@@ -96,14 +96,15 @@ def of_pairs(stage: Dpo, tokenizer: Any, limit: int | None, model: Any) -> Lengt
         length = min(fitted.length, limit or fitted.length)
         parts.append(fitted.parts)
         seen = sum(fitted.parts) if shared else 2 * length
-        return length, len(chosen) + len(rejected), seen
+        return fitted.length, len(chosen) + len(rejected), seen  # in order as whole, not as cut
 
     def size(row: Pair) -> int:
         return _characters([*row.prompt, *row.chosen, *row.rejected])
 
     found = _lengths(rows, size, look)
     together = longest_row(parts, aligned=needs_alignment(model)) if shared else 0
-    return replace(found, together=together)
+    longest = tuple(min(each, limit or each) for each in found.longest)
+    return replace(found, longest=longest, together=together)
 
 
 def of_prompts(score: Score, tokenizer: Any) -> Lengths:

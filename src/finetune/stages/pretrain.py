@@ -48,7 +48,7 @@ def run(stage: Pretrain, job: Job) -> Result:
     blocks = _blocks(tokenizer, given, block, training.scratch(job) / f"blocks-{rank()}.arrow")
     plan = training.plan(stage.train, len(blocks), stage.batch_size, block)
     order = training.order(plan, [block] * len(blocks), stage.batch_size, job.seed)
-    batch = Batch(stage.batch_size, block, block)
+    batch = Batch(stage.batch_size, block, [block] * stage.batch_size)
     way, told = choose(model, base, batch, stage.train, job)
     trainer = SFTTrainer(
         model=model.train(),

@@ -22,7 +22,7 @@ from finetune.ranks import rank
 from finetune.recipe.types import Sft
 from finetune.stages import samples, training
 from finetune.stages.fastest import Batch, choose
-from finetune.stages.layout import Rows, lay_out
+from finetune.stages.layout import Rows, in_order, lay_out
 from finetune.stages.sources import announce, left_out, skipper
 from finetune.tasks.examples import conversations
 
@@ -70,7 +70,9 @@ def run(stage: Sft, job: Job) -> Result:
     policy = open_policy(stage, job, RowReader(len(rows), partial(row_at, rows)))
     lengths, packed = list(rows["length"]), bool(stage.train.get("packing"))
     longest = (limit or max(lengths)) if packed else max(lengths)
-    batch = Batch(stage.batch_size, longest, longest if packed else max(rows["learnt"]))
+    learnt, order = list(rows["learnt"]), in_order(stage, lengths, limit, job)
+    full = [longest] * stage.batch_size
+    batch = Batch(stage.batch_size, longest, full if packed else [learnt[n] for n in order])
     way, told = choose(policy.model, policy.base, batch, stage.train, job)
     layout = lay_out(
         stage,
@@ -107,6 +109,6 @@ def run(stage: Sft, job: Job) -> Result:
         warn(f"{job.name}: {note}")
     facts = training.train(trainer, job, layout.rows_per_step) | layout.facts
     facts |= {"made_with": told, "rows": len(rows), "refused_rows": talks.refused.count}
-    facts["learnt_tokens"] = sum(rows["learnt"])
+    facts["learnt_tokens"] = sum(learnt)
     model = save_policy(policy, trainer, tokenizer, job)
     return Result(model=model, facts=facts, warnings=tuple(notes))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import is_deepspeed_available
 from peft.optimizers import create_loraplus_optimizer
 from transformers.trainer_callback import PrinterCallback
 
@@ -36,6 +37,9 @@ from finetune.stages.callbacks import (
 )
 from finetune.stages.checkpoints import keep_names
 from finetune.stages.head import score_learnt_tokens_only
+
+if is_deepspeed_available():
+    import deepspeed  # noqa: F401  (accelerate imports it for every trainer: here once for all)
 
 # Settings that the chain sees to itself; Liger's come before TRL's trainer, which deprecates them.
 OURS = ("max_steps", "train_sampling_strategy", "use_liger_kernel", "liger_kernel_config")
