@@ -128,6 +128,13 @@ def test_a_gpu_that_fails_may_be_tried_again_and_a_mistake_not(tmp_path, text, c
     assert (told.code if told else None) == code
 
 
+def test_an_optimizer_that_does_not_compile_is_told_with_the_way_out(tmp_path):
+    words = "DeepSpeedCPUAdam requires the cpu_adam op, which failed to build/load."
+    told = mishap.translate(RuntimeError(words), tmp_path)
+    assert told.what == f"DeepSpeed could not compile its optimizer ({words})"
+    assert "--launch zero3" in told.remedy
+
+
 def test_the_run_ends_with_the_exit_code_of_a_gpu_that_fell_off_the_bus(tmp_path):
     with pytest.raises(FinetuneError, match="dpo stopped: the GPU or its driver failed") as caught:
         run(recipe(tmp_path, dpo={"act": "gpu"}))

@@ -2,11 +2,13 @@
 
 import importlib.util
 import sys
+from datetime import timedelta
 
 import pytest
 from together import Ranks
 
 pytestmark = pytest.mark.heavy
+PATIENCE = timedelta(seconds=30)
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,7 @@ def both(work, log, profile):
     def guarded():
         from finetune.chain import group
 
+        group.PATIENCE = PATIENCE  # a rank that waits in vain is a failure
         group.prepare()
         group.join(0)
         work()

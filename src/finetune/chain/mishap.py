@@ -18,6 +18,8 @@ LESS_MEMORY = (
 # What safetensors and torch say of a file that they cannot write to its end.
 CUT = ("No space left on device", "PytorchStreamWriter failed writing", ". unexpected pos ")
 
+UNBUILT = "op, which failed to build/load"  # DeepSpeed, of what it compiles at first use
+
 # What gloo and NCCL say when another rank is gone.
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process")
 
@@ -85,7 +87,14 @@ def translate(error: BaseException, folder: Path) -> FinetuneError | None:
             "GPU (`nvidia-smi` and the system's log, under Xid, tell of this one).",
             code=AGAIN,
         )
-    return None
+    return _unbuilt(text) if UNBUILT in text else None
+
+
+def _unbuilt(text: str) -> FinetuneError:
+    return FinetuneError(
+        f"DeepSpeed could not compile its optimizer ({_first_line(text)})",
+        remedy="What the compiler said is in the traceback. --launch zero3 compiles nothing.",
+    )
 
 
 def of_another_rank(error: BaseException) -> bool:
