@@ -12,6 +12,10 @@ from typing import Any
 
 from finetune.stages.quiet import hush
 
+ANSWERS = sys.stdout
+if __name__ == "__main__":  # what the libraries print, on import too, goes where errors go
+    ANSWERS = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
 hush()
 
 import against_trl  # noqa: E402
@@ -225,13 +229,11 @@ def answer(spec: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Answer line after line; what the libraries print goes where errors go."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    """Answer line after line."""
     for text in sys.stdin:
         told = answer(json.loads(text)) if has_accelerator() else _forked(json.loads(text))
-        out.write(f"{told}\n")
-        out.flush()
+        ANSWERS.write(f"{told}\n")
+        ANSWERS.flush()
 
 
 def _forked(spec: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,3 +95,14 @@ def test_a_token_costs_what_trl_says_and_what_the_adapter_adds(tmp_path, monkeyp
     adapter = 2 * gpu_measure.against_trl.LORA["r"] * sum(map(sum, ends)) * config.num_hidden_layers
     forward = compute_flops_per_token(config, 256) / 3  # its gradients cost twice as much
     assert gpu_measure.flops(tmp_path)["flops_forward"] == forward + adapter
+
+
+@pytest.mark.heavy
+def test_what_libraries_print_is_no_answer(monkeypatch):
+    """DeepSpeed writes to standard output as it is imported."""
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    command = [sys.executable, str(SCRIPT.with_name("gpu_measure.py"))]
+    spec = json.dumps({"kind": "none"}) + "\n"
+    done = subprocess.run(command, input=spec, capture_output=True, text=True, check=True)
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["status"] == "failed"
