@@ -42,11 +42,13 @@ class Layout:
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """What is laid out: rows of `input_ids` and `labels`, none above `limit` tokens, of which
-    `at_once` may go through the model together.
+    `at_once` may go through the model together. `order` has their numbers over all epochs, for
+    steps of so many rows each.
     """
 
     dataset: datasets.Dataset
     lengths: list[int]
+    order: list[int]
     limit: int | None
     model: Any
     pad_token_id: int
@@ -63,14 +65,7 @@ def lay_out(stage: Sft, rows: Rows, job: Job) -> Layout:
         return _packed(stage, rows, job)
     if stage.batch_tokens is not None:
         return _by_tokens(stage, rows, job, stage.batch_tokens)
-    order = in_order(stage, rows.lengths, rows.limit, job)
-    return Layout(rows.dataset.select(order), stage.batch_size, stage.batch_size)
-
-
-def in_order(stage: Sft, lengths: list[int], limit: int | None, job: Job) -> list[int]:
-    """Row numbers in the order of training, where a step is so many rows."""
-    plan = training.plan(stage.train, len(lengths), stage.batch_size, limit)
-    return training.order(plan, lengths, stage.batch_size, job.seed)
+    return Layout(rows.dataset.select(rows.order), stage.batch_size, stage.batch_size)
 
 
 def _packed(stage: Sft, rows: Rows, job: Job) -> Layout:

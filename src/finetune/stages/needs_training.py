@@ -20,7 +20,7 @@ from finetune.recipe.types import Base, Dpo, Pretrain, Settings
 from finetune.sizes import size_text
 from finetune.stages import lengths as looked
 from finetune.stages.batches import split
-from finetune.stages.fastest import FORMATS, HERE, USABLE, fastest, most_at_once
+from finetune.stages.fastest import FORMATS, HERE, USABLE, Batch, fastest, most_at_once
 from finetune.stages.lengths import Lengths
 from finetune.stages.planned import (
     ASSUMED,
@@ -92,8 +92,15 @@ def _fastest(stage: Any, stand: Stand, rows: Lengths, configs: list[Any]) -> tup
     """The step that the stage will choose on that machine (`stages.fastest`), and what it takes."""
     base, machine, share = stand.model.base, stand.machine, stand.share
     mine = split(stage.batch_size, share.processes, machine.kind)
-    row = rows.together or rows.longest[0] * (2 if isinstance(stage, Dpo) else 1)
-    most = min(mine.per_device, most_at_once(hollow_base(base, torch.bfloat16), row, machine.kind))
+    hollow = hollow_base(base, torch.bfloat16)
+    batch = Batch(
+        stage.batch_size,
+        rows.longest[0],
+        rows.learnt,
+        pairs=isinstance(stage, Dpo),
+        together=rows.together,
+    )
+    most = min(mine.per_device, most_at_once(hollow, batch.tokens, machine.kind))
 
     @cache
     def look(size: int, again: bool) -> tuple[Step, Parts]:
@@ -111,7 +118,7 @@ def _fastest(stage: Any, stand: Stand, rows: Lengths, configs: list[Any]) -> tup
     else:
         chosen = fastest(
             mine.per_device * mine.accumulation,
-            rows.longest[0],
+            batch.length,
             on_top,
             most=most,
             wanted=wanted,

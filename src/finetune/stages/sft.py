@@ -22,7 +22,7 @@ from finetune.ranks import rank
 from finetune.recipe.types import Sft
 from finetune.stages import samples, training
 from finetune.stages.fastest import Batch, choose
-from finetune.stages.layout import Rows, in_order, lay_out
+from finetune.stages.layout import Rows, lay_out
 from finetune.stages.sources import announce, left_out, skipper
 from finetune.tasks.examples import conversations
 
@@ -70,7 +70,9 @@ def run(stage: Sft, job: Job) -> Result:
     policy = open_policy(stage, job, RowReader(len(rows), partial(row_at, rows)))
     lengths, packed = list(rows["length"]), bool(stage.train.get("packing"))
     longest = (limit or max(lengths)) if packed else max(lengths)
-    learnt, order = list(rows["learnt"]), in_order(stage, lengths, limit, job)
+    learnt = list(rows["learnt"])
+    plan = training.plan(stage.train, len(lengths), stage.batch_size, limit)
+    order = training.order(plan, lengths, stage.batch_size, job.seed)
     full = [longest] * stage.batch_size
     batch = Batch(stage.batch_size, longest, full if packed else [learnt[n] for n in order])
     way, told = choose(policy.model, policy.base, batch, stage.train, job)
@@ -79,6 +81,7 @@ def run(stage: Sft, job: Job) -> Result:
         Rows(
             dataset=rows.select_columns(["input_ids", "labels"]),
             lengths=lengths,
+            order=order,
             limit=limit,
             model=policy.model,
             pad_token_id=tokenizer.pad_token_id,
